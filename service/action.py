@@ -1,0 +1,223 @@
+"""The words of the door: Row, Need, Action, Situation, Stand, Change, Receipt. No behaviour but looking words up."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from service.caller import Caller, Relation, Standing
+from service.errors import Code, Refusal
+
+if TYPE_CHECKING:
+    from service.policy import Policy, Terms
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+\z", description="Opaque id.")]
+Reason = Annotated[
+    str,
+    msgspec.Meta(max_length=40, pattern=r"^[a-z][a-z0-9_]*\z", description="A code of the published list of reasons."),
+]
+Note = Annotated[
+    str,
+    msgspec.Meta(max_length=2000, description="Free text: sealed, erasable, never in the public part of the record."),
+]
+Instant = Annotated[dt.datetime, msgspec.Meta(tz=True, description="RFC 3339 instant.")]
+Jurisdiction = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})\z", description="CN, CN-######, EU or EU-XX."),
+]
+
+
+class Subject(NamedTuple):
+    """What a record can be about: one of the nine types of trail-format.md section 3, and an id."""
+
+    type: str
+    id: str
+
+
+class Writes(Protocol):
+    """A set of writes of one kind, applied in one statement inside the act's transaction."""
+
+    @classmethod
+    async def apply(cls, tx: Any, writes: Sequence[Any]) -> None:
+        """Write them all."""
+
+
+class Need(NamedTuple):
+    """One row an action must look at. `write` says that it may change it: then nobody else in the set touches it."""
+
+    kind: type[Any]
+    key: tuple[str, ...]
+    write: bool = False
+
+
+class Stand(NamedTuple):
+    """What the policy is asked: the caller's standings, the relations that hold, and the target as it is now (S004).
+
+    `version` is the subject's, for callers that expect one (S012). `parties` are the humans with a stake, as `kind:id`: they
+    approve nothing here. `private`: a stranger is told `unknown` instead of why he may not.
+    `gone`: the target is no more (410); said only after the caller's standing is known, so that it can be recorded.
+    """
+
+    standings: tuple[Standing, ...]
+    relations: frozenset[Relation]
+    tier: int | None = None
+    klass: str | None = None
+    jurisdiction: str = "CN"
+    target_standing: str | None = None
+    version: int | None = None
+    parties: tuple[str, ...] = ()
+    private: bool = False
+    gone: Code | None = None
+
+
+class Effect(NamedTuple):
+    """What the IM backend must carry out or know; delivered after commit, in record order."""
+
+    kind: str
+    payload: dict[str, Any]
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """What an act changes: the rows to write, and what its record and receipt say.
+
+    `before`, `after` and `effects` go into the record's public part: opaque values, no personal ones (format section 4).
+    A subject stands in them only by its role, a key of `about` ("person", "old_owner"): the record's public part holds no
+    id. `personal` values are committed and sealed under the key of `sealed_for` (default: the act's target). `links` are
+    ids of earlier records it follows from. `coupled` lists what else changed by it. `result` is for the caller's receipt.
+    `persons` overrides how many humans the matched rule asks for.
+    """
+
+    writes: list[Any] = []
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    coupled: list[dict[str, Any]] = []
+    personal: dict[str, Any] = {}
+    sealed_for: Subject | None = None
+    about: dict[str, Subject] = {}
+    links: list[str] = []
+    basis: list[str] = []
+    result: dict[str, Any] = {}
+    effects: list[Effect] = []
+    persons: int | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to a governed act. `outcome` is `done`, or `proposed` when more people must agree first."""
+
+    record_id: str
+    action: str
+    outcome: str
+    at: str
+    target: dict[str, str]
+    rule: str
+    edition: str
+    result: dict[str, Any] = {}
+    batch: str = ""
+
+
+R = TypeVar("R")
+
+
+class Situation:
+    """The facts of one act, read after its transaction began (S003), with the instant, the caller and the edition."""
+
+    __slots__ = ("at", "caller", "facts", "policy", "record_id")
+
+    def __init__(  # noqa: D107 - the class says it
+        self,
+        *,
+        caller: Caller,
+        at: dt.datetime,
+        record_id: str,
+        policy: Policy,
+        facts: dict[type[Any], dict[tuple[str, ...], Any]],
+    ) -> None:
+        self.caller = caller
+        self.at = at
+        self.record_id = record_id
+        self.policy = policy
+        self.facts = facts
+
+    def find(self, kind: type[R], *key: str) -> R | None:
+        """Return the row that was looked at, or None where there is none. KeyError: the action did not ask for it."""
+        return self.facts[kind][key]
+
+    def get(self, kind: type[R], *key: str) -> R:
+        """Return the row; refuse with `unknown` where there is none."""
+        row = self.facts[kind][key]
+        if row is None:
+            raise Refusal(Code.UNKNOWN, kind=kind.__name__.lower())
+        return row
+
+    def seen_as(self, caller: Caller) -> Situation:
+        """The same facts for another caller: how an approved proposal is decided again (S115)."""
+        return Situation(caller=caller, at=self.at, record_id=self.record_id, policy=self.policy, facts=self.facts)
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="action"):
+    """One governed act: knows which rows it must look at and what it changes; nothing of HTTP, Casbin or the trail.
+
+    Verbs are promises: `needs` and `more` only name rows, `stand` says who the caller is to the target and refuses
+    what is not there (404, 410), `change` is pure: it refuses (409, 428, 422) or says what to write.
+    """
+
+    #: S012: the act demands an expected version of its subject.
+    demands_version: ClassVar[bool] = False
+    #: Status of the answer when done.
+    created: ClassVar[bool] = False
+
+    def target(self, here: Situation) -> Subject:
+        """What the act is about."""
+        raise NotImplementedError
+
+    def about(self, here: Situation) -> dict[str, Subject]:
+        """Every further subject its record concerns, by its role (`group`, `person`)."""
+        return {}
+
+    def asked(self) -> dict[str, Any]:
+        """The public, non-personal parameters that the record keeps, also of a refusal."""
+        return {}
+
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        """The rows to lock and read."""
+        raise NotImplementedError
+
+    def more(self, here: Situation) -> Sequence[Need]:
+        """Rows known only after the first look; most acts have none."""
+        return ()
+
+    def stand(self, here: Situation) -> Stand:
+        """Who the caller is to the target. Raises Refusal (404, 410)."""
+        raise NotImplementedError
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """What the act writes. Pure. Raises Refusal (403 of the domain, 409, 428, 422)."""
+        raise NotImplementedError
+
+    def form(self, policy: Policy) -> None:
+        """Refuse what no facts could make right (400). Called before anything is looked at."""
+
+    def why(self) -> tuple[str | None, str | None]:
+        """The reason code and the note, where the act has them."""
+        return getattr(self, "reason", None), getattr(self, "note", None)
+
+
+def action_name(action: Action | type[Action]) -> str:
+    """`noun.verb`: the one name of the action in policy, record, API and test."""
+    kind = action if isinstance(action, type) else type(action)
+    return str(kind.__struct_config__.tag)
+
+
+def actions() -> dict[str, type[Action]]:
+    """Every action of the house by name; the nouns must have been imported."""
+    found: dict[str, type[Action]] = {}
+    kinds = list(Action.__subclasses__())
+    while kinds:
+        kind = kinds.pop()
+        kinds.extend(kind.__subclasses__())
+        if isinstance(kind.__struct_config__.tag, str) and "." in kind.__struct_config__.tag:
+            found[action_name(kind)] = kind
+    return dict(sorted(found.items()))

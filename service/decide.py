@@ -1,0 +1,65 @@
+"""Judge one act on looked-at facts: standing, key scope, version, policy, preconditions, reason. Pure; no I/O."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, NamedTuple
+
+from service.action import Action, Change, Situation, Stand, action_name
+from service.caller import Relation
+from service.errors import Code, Refusal
+
+if TYPE_CHECKING:
+    from service.policy import Terms, Verdict
+
+#: What a refusal is called when only this relation was lacking; the first that applies.
+_LACKING = (
+    (Relation.LOWER, Code.RANK_NOT_LOWER),
+    (Relation.APART, Code.OWN_MATTER),
+    (Relation.UNINVOLVED, Code.OWN_MATTER),
+    (Relation.IN_SCOPE, Code.OUTSIDE_SCOPE),
+)
+
+
+class Judged(NamedTuple):
+    """An allowed act: who the caller was, which line allowed it, and what it changes."""
+
+    stand: Stand
+    verdict: Verdict
+    change: Change
+    persons: int
+
+
+def allow(action: Action, here: Situation, stand: Stand) -> Verdict:
+    """Ask the policy. Raises Refusal: the denying line, or the relation that was lacking, or `refused` with rule none."""
+    verdict = here.policy.decide(stand.standings, action_name(action), stand.relations, stand.tier)
+    if verdict.allowed:
+        return verdict
+    if stand.private and stand.standings == ("stranger",):
+        raise Refusal(Code.UNKNOWN)
+    for relation, code in _LACKING:
+        if relation in verdict.lacking:
+            if code is Code.RANK_NOT_LOWER and Relation.SELF in stand.relations:
+                code = Code.SELF_TARGET
+            raise Refusal(code, rule=verdict.rule)
+    raise Refusal(Code.REFUSED, rule=verdict.rule)
+
+
+def weigh_reason(action: Action, here: Situation, stand: Stand, terms: Terms) -> None:
+    """Refuse a reason that is missing, not on the published list, or whose note is too thin for the tier (S018)."""
+    reason, note = action.why()
+    if (terms.needs_reason and reason is None) or (reason is not None and reason not in here.policy.reasons):
+        raise Refusal(Code.REASON_MISSING, pointer="/reason")
+    if terms.needs_note:
+        letters = sum(unicodedata.category(char)[0] in "LN" for char in note or "")
+        least = here.policy.tier_effect("group", "reason_note_min_chars", stand.tier) if stand.tier else 0
+        if isinstance(least, int) and least and (letters == 0 or len((note or "").strip()) < least):
+            raise Refusal(Code.REASON_MISSING, pointer="/note", minimum=least)
+
+
+def judge(action: Action, here: Situation, stand: Stand) -> Judged:
+    """Decide `action` for a caller who stands as `stand`. Raises Refusal in the order of domain.md section (f)."""
+    verdict = allow(action, here, stand)
+    change = action.change(here, verdict.terms)
+    weigh_reason(action, here, stand, verdict.terms)
+    return Judged(stand, verdict, change, verdict.terms.persons if change.persons is None else change.persons)

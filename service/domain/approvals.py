@@ -1,0 +1,214 @@
+"""Approvals: a second (third) person's yes or no to a proposed act (S112-S116)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from service.action import Action, Change, Effect, Id, Need, Note, Reason, Situation, Stand, Subject, action_name, actions
+from service.caller import Caller, Standing
+from service.decide import judge
+from service.domain import staff
+from service.errors import Code, Refusal
+from service.rows import Row, subject
+
+if TYPE_CHECKING:
+    from service.policy import Terms
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """One person's yes: who, as what, by which record."""
+
+    human: str
+    standing: str
+    record: str
+
+
+@subject
+class Approval(Row, frozen=True, kw_only=True):
+    """A proposed act and who agreed to it so far. `approval_id` is the id of the record that proposed it."""
+
+    table = "approval"
+    key = ("approval_id",)
+
+    approval_id: str
+    action: str
+    target_type: str
+    target_id: str
+    body: bytes | None
+    digest: str
+    proposer: Caller
+    parties: list[str]
+    persons_needed: int
+    granted_by: list[Grant] = []
+    jurisdiction: str
+    tier: int | None
+    created_at: dt.datetime
+    expires_at: dt.datetime
+    state: Literal["open", "granted", "refused", "lapsed"] = "open"
+    ended_at: dt.datetime | None = None
+    ended_record: str | None = None
+    version: int = 1
+
+    def proposed(self) -> Action:
+        """The act as it was asked."""
+        return msgspec.json.decode(self.body or b"", type=actions()[self.action])
+
+    def ended(self, here: Situation, state: Literal["granted", "refused", "lapsed"]) -> Approval:
+        """The approval after its end: what was asked is dropped, for it may hold free text."""
+        return msgspec.structs.replace(
+            self, state=state, body=None, ended_at=here.at, ended_record=here.record_id, version=self.version + 1
+        )
+
+
+def propose(action: Action, here: Situation, stand: Stand, persons: int) -> Approval:
+    """Return the approval that waits for the other `persons - 1` humans (2 or 3 in all) to agree to `action`."""
+    body = msgspec.json.encode(action)
+    target = action.target(here)
+    return Approval(
+        approval_id=here.record_id,
+        action=action_name(action),
+        target_type=target.type,
+        target_id=target.id,
+        body=body,
+        digest=hashlib.sha256(body).hexdigest(),
+        proposer=here.caller,
+        parties=sorted({*stand.parties, *staff.humans(here)}),
+        persons_needed=persons,
+        jurisdiction=stand.jurisdiction,
+        tier=stand.tier,
+        created_at=here.at,
+        expires_at=here.at + dt.timedelta(hours=here.policy.parameters.approval_lapse_h),
+    )
+
+
+class _ApprovalAction(Action, frozen=True, kw_only=True):
+    approval_id: Id
+
+    def target(self, here: Situation) -> Subject:
+        approval = here.get(Approval, self.approval_id)
+        return Subject(approval.target_type, approval.target_id)
+
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        return [Need(Approval, (self.approval_id,), write=True), *staff.needs_of(caller)]
+
+    def more(self, here: Situation) -> Sequence[Need]:
+        approval = here.find(Approval, self.approval_id)
+        if approval is None or approval.body is None:
+            return ()
+        act = approval.proposed()
+        needs = [*act.needs(approval.proposer), *staff.needs_of(approval.proposer)]
+        if any(need.key not in here.facts.get(need.kind, ()) for need in needs):
+            return needs
+        return [*needs, *act.more(here.seen_as(approval.proposer))]
+
+    def stand(self, here: Situation) -> Stand:
+        approval = here.get(Approval, self.approval_id)
+        return staff.stand(here, parties=tuple(approval.parties))._replace(
+            jurisdiction=approval.jurisdiction, tier=approval.tier, version=approval.version
+        )
+
+    def open(self, here: Situation) -> Approval:
+        """The approval, still open. Raises Refusal `not_in_state`."""
+        approval = here.get(Approval, self.approval_id)
+        if approval.state != "open" or approval.expires_at < here.at:
+            raise Refusal(Code.NOT_IN_STATE, state="lapsed" if approval.state == "open" else approval.state)
+        return approval
+
+
+class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.grant"):
+    """Agree to a proposed act; with the last yes it is decided again on today's facts and takes effect (S115).
+
+    Where three must agree, one of them is compliance (S114). `digest`: what the caller believes to agree to.
+    """
+
+    digest: str | None = None
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `not_in_state`, `already_granted`, `facts_changed`."""
+        del terms
+        approval = self.open(here)
+        if self.digest is not None and self.digest != approval.digest:
+            raise Refusal(Code.FACTS_CHANGED, pointer="/digest")
+        mine = staff.humans(here)
+        if any(grant.human in mine for grant in approval.granted_by):
+            raise Refusal(Code.ALREADY_GRANTED)
+        standing = self._standing(here, approval)
+        granted = [*approval.granted_by, Grant(here.caller.human, standing, here.record_id)]
+        compliant = approval.persons_needed < 3 or any(grant.standing == Standing.COMPLIANCE for grant in granted)  # noqa: PLR2004
+        if len(granted) + 1 < approval.persons_needed or not compliant:
+            still = msgspec.structs.replace(approval, granted_by=granted, version=approval.version + 1)
+            return Change(
+                writes=[still],
+                before={"granted": len(approval.granted_by)},
+                after={"granted": len(granted), "needed": approval.persons_needed - 1},
+                links=[approval.approval_id],
+                result={"approval_id": approval.approval_id, "state": "open", "granted": len(granted)},
+            )
+        return self._take_effect(here, msgspec.structs.replace(approval, granted_by=granted))
+
+    def _standing(self, here: Situation, approval: Approval) -> Standing:
+        """As what the caller agrees: compliance only where an approver's yes would not do."""
+        held = staff.stand(here).standings
+        if Standing.COMPLIANCE in held and (
+            Standing.APPROVER not in held or (approval.persons_needed > 2 and approval.granted_by)  # noqa: PLR2004
+        ):
+            return Standing.COMPLIANCE
+        return Standing.APPROVER
+
+    def _take_effect(self, here: Situation, approval: Approval) -> Change:
+        act = approval.proposed()
+        then = here.seen_as(approval.proposer)
+        try:
+            change = judge(act, then, act.stand(then)).change
+        except Refusal as refusal:
+            raise Refusal(Code.FACTS_CHANGED, now=refusal.code.value, **refusal.data) from refusal
+        change.writes.append(approval.ended(here, "granted"))
+        change.links.extend([approval.approval_id, *(grant.record for grant in approval.granted_by)])
+        change.links = [link for link in dict.fromkeys(change.links) if link != here.record_id]
+        change.about = {**act.about(then), **change.about}
+        change.after = {**change.after, "granted": approval.action}
+        change.result = {**change.result, "approval_id": approval.approval_id, "state": "granted", "granted": approval.action}
+        return change
+
+
+class RefuseApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.refuse"):
+    """Say no to a proposed act: it does not happen."""
+
+    reason: Reason | None = None
+    note: Note | None = None
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `not_in_state`."""
+        del terms
+        approval = self.open(here)
+        return Change(
+            writes=[approval.ended(here, "refused")],
+            before={"approval": "open"},
+            after={"approval": "refused", "act": approval.action},
+            links=[approval.approval_id],
+            result={"approval_id": approval.approval_id, "state": "refused"},
+        )
+
+
+class ExpireApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.expire"):
+    """Time is over and nobody agreed: the act lapses; silence is never consent (S116)."""
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `not_in_state` when it ended by hand or time is not over."""
+        del terms
+        approval = here.get(Approval, self.approval_id)
+        if approval.state != "open" or here.at <= approval.expires_at:
+            raise Refusal(Code.NOT_IN_STATE, state=approval.state)
+        return Change(
+            writes=[approval.ended(here, "lapsed")],
+            before={"approval": "open"},
+            after={"approval": "lapsed", "act": approval.action},
+            links=[approval.approval_id],
+            result={"approval_id": approval.approval_id, "state": "lapsed"},
+            effects=[Effect("approval.lapsed", {"approval_id": approval.approval_id, "action": approval.action})],
+        )

@@ -1,0 +1,130 @@
+"""Staff: who holds which standing or post, by intervals (S211, S212), and what a caller is where no group gives a rank."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Self
+
+from service.action import Need, Situation, Stand
+from service.caller import Caller, Relation, Standing
+from service.db import Reader
+from service.domain.people import Person
+from service.errors import Code, Refusal
+from service.rows import Row, subject
+
+#: Relations that hold for machines: they have no stake; the policy limits them by standing alone.
+_MACHINE = frozenset({Relation.ANY, Relation.HERE, Relation.SELF, Relation.OWN, Relation.APART, Relation.IN_SCOPE})
+
+
+@subject
+class Staff(Row, frozen=True, kw_only=True):
+    """A member of staff or an authority's reader. `person_id` where the same human is also an IM user."""
+
+    table = "staff"
+    key = ("staff_id",)
+    reading = "read"
+
+    staff_id: str
+    person_id: str | None = None
+    jurisdiction: str = "CN"
+    created_at: dt.datetime
+    version: int = 1
+
+
+class StaffRole(Row, frozen=True, kw_only=True):
+    """One standing or post held from `from_at` until `until_at` (null: still), by the record that appointed."""
+
+    table = "staff_role"
+    key = ("by_record", "staff_id")
+
+    by_record: str
+    staff_id: str
+    standing: str
+    from_at: dt.datetime
+    until_at: dt.datetime | None = None
+    ended_record: str | None = None
+
+
+class OpenRoles(Row, frozen=True, kw_only=True):
+    """What one member of staff holds now. Looked at, never written: its rows are `StaffRole`."""
+
+    table = "staff_role"
+    key = ("staff_id",)
+
+    staff_id: str
+    roles: tuple[StaffRole, ...] = ()
+
+    @classmethod
+    async def look(cls, db: Reader, keys: Sequence[tuple[str, ...]], *, lock: str = "read") -> dict[tuple[str, ...], Self]:
+        """Read the open intervals of each staff member; the staff row is the lock."""
+        del lock
+        columns = ", ".join(StaffRole.__struct_fields__)
+        found = await db.fetch(
+            f"SELECT {columns} FROM staff_role WHERE staff_id = ANY($1) AND until_at IS NULL ORDER BY from_at, by_record",  # noqa: S608
+            [key[0] for key in keys],
+        )
+        held: dict[tuple[str, ...], list[StaffRole]] = {key: [] for key in keys}
+        for record in found:
+            role = StaffRole.from_record(record)
+            held[role.staff_id,].append(role)
+        return {key: cls(staff_id=key[0], roles=tuple(roles)) for key, roles in held.items()}
+
+    def standings(self) -> tuple[Standing, ...]:
+        """The standings among what is held; a post is none."""
+        known = {standing.value for standing in Standing}
+        return tuple(Standing(role.standing) for role in self.roles if role.standing in known)
+
+
+def needs_of(caller: Caller) -> list[Need]:
+    """The rows that say who the caller is, where no group or account does: his person row or his staff roles."""
+    if caller.kind == "person":
+        return [Need(Person, (caller.person_id,))]
+    if caller.kind in {"staff", "regulator"}:
+        return [Need(Staff, (caller.staff_id,)), Need(OpenRoles, (caller.staff_id,))]
+    return []
+
+
+def humans(here: Situation) -> frozenset[str]:
+    """The caller as human, under every id he is known by; empty for machines."""
+    caller = here.caller
+    if caller.kind in {"staff", "regulator"}:
+        staff = here.find(Staff, caller.staff_id)
+        person = {f"person:{staff.person_id}"} if staff is not None and staff.person_id else set()
+        return frozenset({f"staff:{caller.staff_id}", *person})
+    return frozenset({caller.human}) if caller.human else frozenset()
+
+
+def acting(here: Situation) -> Person:
+    """The person acted for. Raises Refusal `unknown` or `person_closed`."""
+    person = here.get(Person, here.caller.person_id)
+    if person.closed_at is not None:
+        raise Refusal(Code.PERSON_CLOSED)
+    return person
+
+
+def stand(here: Situation, *, parties: tuple[str, ...] = (), own: bool = False, myself: bool = False) -> Stand:
+    """Return the stand of a caller without rank: staff by their roles, machines as such, people as owner or stranger.
+
+    `own`: the caller answers for this account, operator or matter; he then stands as `owner`. `myself`: he is the target.
+    `parties`: humans with a stake, as `kind:id`; a caller among them is not `apart`.
+    """
+    caller = here.caller
+    if caller.kind == "backend":
+        return Stand((Standing.BACKEND,), _MACHINE, parties=parties)
+    if caller.kind == "sweep":
+        return Stand((Standing.SWEEP,), _MACHINE, parties=parties)
+    relations = {Relation.ANY}
+    if humans(here).isdisjoint(parties):
+        relations |= {Relation.APART, Relation.UNINVOLVED}
+    if own:
+        relations.add(Relation.OWN)
+    if myself:
+        relations.add(Relation.SELF)
+    if caller.kind == "founding":
+        return Stand((), frozenset({Relation.ANY}), parties=parties)
+    if caller.kind == "person":
+        acting(here)
+        return Stand((Standing.OWNER if own else Standing.STRANGER,), frozenset(relations), parties=parties)
+    relations.add(Relation.IN_SCOPE)
+    return Stand(here.get(OpenRoles, caller.staff_id).standings(), frozenset(relations), parties=parties)

@@ -1,0 +1,613 @@
+"""THE DOOR: look -> decide -> apply -> record, for a set of actions in one transaction (design.md section 3).
+
+Nothing else changes governed state and nothing else appends records. If we crash before COMMIT nothing has happened;
+if we crash after it, the caller who asks again under his request key gets the first answer (S010).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import asyncpg
+import msgspec
+
+from service.action import Action, Change, Effect, Need, Receipt, Situation, Stand, Subject, action_name
+from service.caller import Caller, Standing
+from service.clock import Clock, instant_text
+from service.db import DatabaseUnavailable, Db, Tx, queries
+from service.decide import Judged, judge
+from service.domain import approvals, staff
+from service.domain.keys import ApiKey, contains
+from service.errors import Code, Refusal, problem
+from service.policy import Policy
+from service.rows import LOCK_ORDER, Row
+from service.trail.append import Entry, Request, append
+from service.trail.keys import TrailKeys
+from service.trail.writing import uuid7
+
+sql = queries(__file__)
+_encode = msgspec.json.Encoder().encode
+
+#: A named constraint becomes a named refusal.
+_CONSTRAINTS = {
+    "person_pkey": Code.ALREADY_EXISTS,
+    "groups_pkey": Code.ALREADY_EXISTS,
+    "account_pkey": Code.ALREADY_EXISTS,
+    "operator_pkey": Code.ALREADY_EXISTS,
+    "api_key_pkey": Code.ALREADY_EXISTS,
+    "api_key_token_key": Code.ALREADY_EXISTS,
+    "approval_open": Code.APPROVAL_PENDING,
+    "groups_members_fit": Code.CAP_MEMBERS,
+}
+#: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
+_ROUNDS = 3
+
+
+class Editions(Protocol):
+    """Which policy is in force."""
+
+    def at(self, instant: dt.datetime) -> Policy:
+        """Return the edition in force at `instant`."""
+        ...
+
+
+class Watch(Protocol):
+    """Who is told what the door did: logs and metrics. Gets codes and ids of records, never personal values."""
+
+    def acted(self, *, act: str, outcome: str, code: str, rule: str, record_id: str, request_id: str, seconds: float) -> None:
+        """One action was answered."""
+        ...
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the caller is told: an HTTP status and the exact bytes; the same again for the same request key."""
+
+    status: int
+    body: bytes
+    record_id: str = ""
+    outcome: str = ""
+    code: str = ""
+    rule: str = ""
+
+
+class Asked(msgspec.Struct, kw_only=True, eq=False):
+    """One action on its way through the door."""
+
+    action: Action
+    caller: Caller
+    request: Request | None = None
+    expected: int | None = None
+    batch: str = ""
+    request_id: str = ""
+    needs: Sequence[Need] = ()
+    more: Sequence[Need] = ()
+    since: float = 0.0
+    answer: asyncio.Future[Answer] | None = None
+
+    def touches(self) -> Iterable[tuple[Any, bool]]:
+        """What it looks at, and whether it may change it; two acts that collide go in different sets."""
+        for need in (*self.needs, *self.more):
+            yield (need.kind, need.key), need.write
+        if self.request is not None:
+            yield self.request.key, True
+
+
+class Outcome(NamedTuple):
+    """One decided action: allowed with its change, or refused."""
+
+    asked: Asked
+    here: Situation
+    stand: Stand | None
+    judged: Judged | None
+    refusal: Refusal | None
+
+
+def request_of(action: Action, caller: Caller, key: str) -> Request:
+    """Return what makes a request the same again: the caller's key id with the request key, and what was asked."""
+    raw = key.encode()
+    asked = hashlib.sha256(f"{caller.kind}\0{caller.person_id}\0{caller.staff_id}\0".encode() + _encode(action)).digest()
+    return Request(hashlib.sha256(caller.key_id.encode() + b"\0" + raw).digest(), asked, hashlib.sha256(raw).digest())
+
+
+class Door:
+    """The one way in. `act` and `act_all` meet in one writer, which runs one set at a time."""
+
+    def __init__(  # noqa: D107 - the class says it
+        self,
+        *,
+        db: Db,
+        editions: Editions,
+        keys: TrailKeys,
+        clock: Clock,
+        watch: Watch,
+        set_limit: int = 300,
+        origin: str = "mandate",
+    ) -> None:
+        self._db = db
+        self._editions = editions
+        self._keys = keys
+        self._clock = clock
+        self._watch = watch
+        self._limit = set_limit
+        self._origin = origin
+        self._waiting: deque[Asked] = deque()
+        self._wake = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+        self._closing = False
+
+    # Opening and closing
+
+    def open(self) -> None:
+        """Start the writer in the running event loop."""
+        self._writer = asyncio.create_task(self._write(), name="door")
+
+    async def close(self) -> None:
+        """Finish what was asked, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._writer is not None:
+            await self._writer
+
+    # Asking
+
+    async def act(
+        self, action: Action, *, caller: Caller, key: str | None = None, expected: int | None = None, request_id: str = ""
+    ) -> Answer:
+        """Decide, apply and record one action. `key`: the request key; `expected`: the subject's version (S012)."""
+        request = None if key is None else request_of(action, caller, key)
+        asked = Asked(action=action, caller=caller, request=request, expected=expected, request_id=request_id)
+        return await self._ask(asked)
+
+    async def act_all(
+        self, actions: Sequence[Action], *, caller: Caller, key: str, batch: str, request_id: str = ""
+    ) -> list[Answer]:
+        """Do many: an outcome per item in the order sent, one refusal never stops the others (S013)."""
+        asked = [
+            Asked(
+                action=action,
+                caller=caller,
+                request=request_of(action, caller, f"{key}\0{place}"),
+                batch=batch,
+                request_id=request_id,
+            )
+            for place, action in enumerate(actions)
+        ]
+        return list(await asyncio.gather(*(self._ask(one) for one in asked)))
+
+    async def check(self, action: Action, *, caller: Caller, expected: int | None = None) -> Answer:
+        """Answer what the act would answer now, changing nothing (S014)."""
+        asked = self._prepared(Asked(action=action, caller=caller, expected=expected))
+        async with self._db.read(snapshot=True) as db:
+            facts = await self._look(db, [asked], lock=False)
+        at = self._clock.now()
+        outcome = self._decide(asked, facts, at, self._editions.at(at))
+        return self._answer(outcome, dry=True)
+
+    def waiting(self) -> int:
+        """How many actions wait for the writer now."""
+        return len(self._waiting)
+
+    def _prepared(self, asked: Asked) -> Asked:
+        caller = asked.caller
+        own = [Need(ApiKey, (caller.key_id,))] if caller.key_id else []
+        asked.needs = [*own, *asked.action.needs(caller)]
+        asked.since = time.perf_counter()
+        return asked
+
+    async def _ask(self, asked: Asked) -> Answer:
+        if self._writer is None or self._closing or self._writer.done():
+            raise Refusal(Code.TRAIL_UNAVAILABLE)
+        asked.answer = asyncio.get_running_loop().create_future()
+        self._waiting.append(self._prepared(asked))
+        self._wake.set()
+        return await asked.answer
+
+    # The writer
+
+    async def _write(self) -> None:
+        while True:
+            if not self._waiting:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            await self._run(self._choose())
+
+    def _choose(self) -> list[Asked]:
+        """Take from the queue, in order, what can go together: one writer per row, nobody overtakes on a row."""
+        chosen: list[Asked] = []
+        later: list[Asked] = []
+        taken: dict[Any, bool] = {}
+        while self._waiting and len(chosen) < self._limit:
+            asked = self._waiting.popleft()
+            if asked.answer is not None and asked.answer.cancelled():
+                continue
+            touches = list(asked.touches())
+            collides = any(what in taken and (writes or taken[what]) for what, writes in touches)
+            (later if collides else chosen).append(asked)
+            for what, writes in touches:
+                taken[what] = taken.get(what, False) or writes or collides
+        self._waiting.extendleft(reversed(later))
+        return chosen
+
+    async def _run(self, chosen: Sequence[Asked]) -> None:
+        """Run one set; what fails with it is run again one by one, so that only the culprit fails."""
+        try:
+            answers = await self._db.run(lambda tx: self._set(tx, chosen))
+        except DatabaseUnavailable as gone:
+            self._fail(chosen, Refusal(Code.TRAIL_UNAVAILABLE, uncertain=gone.uncertain))
+            return
+        except asyncpg.PostgresError as error:
+            if len(chosen) > 1:
+                for asked in chosen:
+                    await self._run([asked])
+                return
+            code = _CONSTRAINTS.get(getattr(error, "constraint_name", None) or "")
+            if code is not None:
+                await self._refuse_alone(chosen[0], Refusal(code))
+                return
+            if getattr(error, "constraint_name", None) == "request_key_pkey":
+                await self._run(chosen)  # another process was first: its answer is there now
+                return
+            self._break(chosen, error)
+            return
+        except Exception as error:  # noqa: BLE001 - the writer must outlive any one action
+            if len(chosen) > 1:
+                for asked in chosen:
+                    await self._run([asked])
+                return
+            self._break(chosen, error)
+            return
+        for asked in chosen:
+            answer = answers.get(id(asked))
+            if answer is None:
+                asked.more = ()
+                self._waiting.append(asked)
+            else:
+                self._deliver(asked, answer)
+
+    async def _refuse_alone(self, asked: Asked, refusal: Refusal) -> None:
+        """Record a refusal that only a constraint found."""
+        try:
+            answers = await self._db.run(lambda tx: self._set(tx, [asked], refusal=refusal))
+            self._deliver(asked, answers[id(asked)])
+        except (DatabaseUnavailable, asyncpg.PostgresError):
+            self._fail([asked], Refusal(Code.TRAIL_UNAVAILABLE))
+
+    def _deliver(self, asked: Asked, answer: Answer) -> None:
+        self._watch.acted(
+            act=action_name(asked.action),
+            outcome=answer.outcome,
+            code=answer.code,
+            rule=answer.rule,
+            record_id=answer.record_id,
+            request_id=asked.request_id,
+            seconds=time.perf_counter() - asked.since,
+        )
+        if asked.answer is not None and not asked.answer.done():
+            asked.answer.set_result(answer)
+
+    def _fail(self, chosen: Sequence[Asked], refusal: Refusal) -> None:
+        for asked in chosen:
+            if asked.answer is not None and not asked.answer.done():
+                asked.answer.set_exception(refusal)
+
+    def _break(self, chosen: Sequence[Asked], error: BaseException) -> None:
+        """An error of ours: nothing was done. The caller is told as much; the log tells us why."""
+        for asked in chosen:
+            refusal = Refusal(Code.TRAIL_UNAVAILABLE)
+            refusal.__cause__ = error
+            if asked.answer is not None and not asked.answer.done():
+                asked.answer.set_exception(refusal)
+
+    # One set, one transaction
+
+    async def _set(self, tx: Tx, chosen: Sequence[Asked], refusal: Refusal | None = None) -> dict[int, Answer]:
+        at = self._clock.now()
+        policy = self._editions.at(at)
+        answers = await self._repeated(tx, chosen)
+        asked = [one for one in chosen if id(one) not in answers]
+        facts = await self._look(tx, asked, lock=True)
+        asked = self._apart(asked)
+        outcomes = [self._decide(one, facts, at, policy, refusal) for one in asked]
+        outcomes = await self._propose(tx, outcomes)
+        await self._apply(tx, outcomes)
+        entries: list[Entry] = []
+        for outcome in outcomes:
+            answer = self._answer(outcome)
+            answers[id(outcome.asked)] = answer
+            if answer.record_id:
+                entries.append(self._entry(outcome, answer))
+        if entries:
+            await append(tx, entries, self._keys, at=at, edition=policy.edition)
+        return answers
+
+    async def _repeated(self, tx: Tx, chosen: Sequence[Asked]) -> dict[int, Answer]:
+        """Answer again what was asked before (S010)."""
+        keyed = {asked.request.key: asked for asked in chosen if asked.request is not None}
+        if not keyed:
+            return {}
+        answers: dict[int, Answer] = {}
+        for key, body, status, answer in await sql.first_answers(tx, keys=list(keyed)):
+            asked = keyed[key]
+            if asked.request is not None and asked.request.asked == body:
+                answers[id(asked)] = Answer(status, answer, outcome="repeated")
+            else:
+                answers[id(asked)] = _unrecorded(Refusal(Code.REQUEST_KEY_REUSED))
+        return answers
+
+    async def _look(self, db: Any, asked: Sequence[Asked], *, lock: bool) -> dict[type[Any], dict[Any, Any]]:
+        """Lock and read every row that is needed, one statement per kind, in the order of locks."""
+        facts: dict[type[Any], dict[Any, Any]] = {}
+        wanted = [need for one in asked for need in one.needs]
+        for _ in range(_ROUNDS):
+            await _look_at(db, wanted, facts, lock=lock)
+            wanted = []
+            for one in asked:
+                here = Situation(caller=one.caller, at=_NEVER, record_id="", policy=None, facts=facts)  # type: ignore[arg-type]
+                known = {(need.kind, need.key) for need in (*one.needs, *one.more)}
+                try:
+                    found = [need for need in one.action.more(here) if (need.kind, need.key) not in known]
+                except Refusal:
+                    continue
+                one.more = [*one.more, *found]
+                wanted += found
+            if not wanted:
+                break
+        return facts
+
+    def _apart(self, asked: Sequence[Asked]) -> list[Asked]:
+        """Leave for the next set what turned out, on looking, to touch a row that another of this set changes."""
+        taken: dict[Any, bool] = {}
+        together: list[Asked] = []
+        for one in asked:
+            touches = list(one.touches())
+            if any(what in taken and (writes or taken[what]) for what, writes in touches):
+                continue
+            together.append(one)
+            for what, writes in touches:
+                taken[what] = taken.get(what, False) or writes
+        return together
+
+    def _decide(
+        self, asked: Asked, facts: Any, at: dt.datetime, policy: Policy, refusal: Refusal | None = None
+    ) -> Outcome:
+        here = Situation(
+            caller=asked.caller, at=at, record_id=uuid7(int(at.timestamp() * 1_000_000)), policy=policy, facts=facts
+        )
+        stand: Stand | None = None
+        try:
+            asked.action.form(policy)
+            key = self._admit(asked, here)
+            stand = asked.action.stand(here)
+            if key is not None:
+                self._within_scope(asked, key, stand)
+            if stand.gone is not None:
+                unseen = stand.private and stand.standings == (Standing.STRANGER,)
+                raise Refusal(Code.UNKNOWN if unseen else stand.gone)
+            self._expected(asked, stand)
+            if refusal is not None:
+                raise refusal
+            return Outcome(asked, here, stand, judge(asked.action, here, stand), None)
+        except Refusal as no:
+            return Outcome(asked, here, stand, None, no)
+
+    def _admit(self, asked: Asked, here: Situation) -> ApiKey | None:
+        """The caller's key, valid at this instant (S003). Raises Refusal `key_invalid`."""
+        if not asked.caller.key_id:
+            return None
+        key = here.find(ApiKey, asked.caller.key_id)
+        if key is None or not key.holds(here.at):
+            raise Refusal(Code.KEY_INVALID)
+        return key
+
+    def _within_scope(self, asked: Asked, key: ApiKey, stand: Stand) -> None:
+        family = action_name(asked.action).split(".", 1)[0]
+        if key.families and family not in key.families:
+            raise Refusal(Code.KEY_SCOPE, lacks="family", family=family)
+        if key.tiers and stand.tier is not None and stand.tier not in key.tiers:
+            raise Refusal(Code.KEY_SCOPE, lacks="tier", tier=stand.tier)
+        if key.jurisdictions and not any(contains(one, stand.jurisdiction) for one in key.jurisdictions):
+            raise Refusal(Code.KEY_SCOPE, lacks="jurisdiction", jurisdiction=stand.jurisdiction)
+
+    def _expected(self, asked: Asked, stand: Stand) -> None:
+        if asked.expected is None:
+            if asked.action.demands_version:
+                raise Refusal(Code.VERSION_REQUIRED)
+        elif stand.version is not None and asked.expected != stand.version:
+            raise Refusal(Code.VERSION_STALE, version=stand.version)
+
+    async def _propose(self, tx: Tx, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Turn acts that need more people into proposals; a second one for the same act waits for nobody."""
+        proposals = [one for one in outcomes if one.judged is not None and one.judged.persons > 1]
+        if not proposals:
+            return list(outcomes)
+        targets = {id(one): one.asked.action.target(one.here) for one in proposals}
+        rows = await sql.open_approvals(
+            tx,
+            actions=[action_name(one.asked.action) for one in proposals],
+            types=[targets[id(one)].type for one in proposals],
+            ids=[targets[id(one)].id for one in proposals],
+        )
+        open_now = {tuple(row) for row in rows}
+        result: list[Outcome] = []
+        for one in outcomes:
+            if one.judged is None or one.judged.persons <= 1:
+                result.append(one)
+                continue
+            target = targets[id(one)]
+            if (action_name(one.asked.action), target.type, target.id) in open_now:
+                result.append(one._replace(judged=None, refusal=Refusal(Code.APPROVAL_PENDING)))
+                continue
+            open_now.add((action_name(one.asked.action), target.type, target.id))
+            approval = approvals.propose(one.asked.action, one.here, one.judged.stand, one.judged.persons)
+            ends = instant_text(approval.expires_at)
+            change = Change(
+                writes=[approval],
+                after={"persons": one.judged.persons, "digest": approval.digest},
+                about=one.judged.change.about,
+                links=one.judged.change.links,
+                result={
+                    "approval_id": approval.approval_id,
+                    "persons_needed": approval.persons_needed,
+                    "expires_at": ends,
+                    "digest": approval.digest,
+                },
+            )
+            result.append(one._replace(judged=one.judged._replace(change=change)))
+        return result
+
+    async def _apply(self, tx: Tx, outcomes: Sequence[Outcome]) -> None:
+        """Write every change, one statement per kind of write."""
+        writes: dict[type[Any], list[Any]] = {}
+        for outcome in outcomes:
+            if outcome.judged is not None:
+                for write in outcome.judged.change.writes:
+                    writes.setdefault(type(write), []).append(write)
+        for kind, rows in writes.items():
+            await kind.apply(tx, rows)
+
+    # What the caller is told, and what is remembered
+
+    def _answer(self, outcome: Outcome, *, dry: bool = False) -> Answer:
+        asked, here, stand, judged, refusal = outcome
+        if judged is None:
+            refusal = refusal or Refusal(Code.REFUSED)
+            recorded = not dry and refusal.code.recorded and _has_standing(asked.caller, stand)
+            record_id = here.record_id if recorded else ""
+            return Answer(
+                refusal.code.status,
+                _encode(problem(refusal, record_id)),
+                record_id,
+                "refused",
+                refusal.code.value,
+                refusal.rule,
+            )
+        proposed = judged.persons > 1
+        target = asked.action.target(here)
+        receipt = Receipt(
+            record_id="" if dry else here.record_id,
+            action=action_name(asked.action),
+            outcome="proposed" if proposed else "done",
+            at=instant_text(here.at),
+            target={"type": target.type, "id": target.id},
+            rule=judged.verdict.rule,
+            edition=here.policy.edition,
+            result={} if dry else judged.change.result,
+            batch=asked.batch,
+        )
+        status = 202 if proposed else 201 if asked.action.created else 200
+        record_id = "" if dry else here.record_id
+        return Answer(status, _encode(receipt), record_id, receipt.outcome, "", judged.verdict.rule)
+
+    def _entry(self, outcome: Outcome, answer: Answer) -> Entry:
+        """The record of one outcome: who, what, under which rule, on which facts (S002, S004, S005, S020)."""
+        asked, here, stand, judged, refusal = outcome
+        action, caller = asked.action, asked.caller
+        change = judged.change if judged is not None else Change()
+        target = action.target(here)
+        by_kind, by = _actor(caller)
+        reason, note = action.why()
+        subjects = {"target": target, **action.about(here), **change.about}
+        if by is not None:
+            subjects["actor"] = by
+        subjects["jurisdiction"] = Subject("jurisdiction", stand.jurisdiction if stand is not None else "CN")
+        p: dict[str, Any] = {}
+        if caller.key_id:
+            p["key"] = caller.key_id
+        if stand is not None:
+            p["then"] = {
+                name: value
+                for name, value in (("tier", stand.tier), ("class", stand.klass), ("standing", stand.target_standing))
+                if value is not None
+            }
+        if public := action.asked():
+            p["asked"] = public
+        if asked.batch:
+            p["batch"] = asked.batch
+        if judged is None and refusal is not None:
+            p["refusal"] = {"code": refusal.code.value, **refusal.data}
+        for name, value in (("before", change.before), ("after", change.after), ("coupled", change.coupled)):
+            if value:
+                p[name] = value
+        personal = dict(change.personal)
+        if note and judged is not None:
+            personal["note"] = note
+        standing = judged.verdict.standing if judged is not None else (stand.standings[0] if stand and stand.standings else None)
+        rule = judged.verdict.rule if judged is not None else refusal.rule if refusal is not None else "none"
+        return Entry(
+            record_id=here.record_id,
+            act=action_name(action),
+            out=answer.outcome,
+            by_kind=by_kind,
+            by_standing=None if standing is None else f"{target.type}.{standing}" if by_kind == "person" else str(standing),
+            by=by,
+            rule=rule,
+            why=reason if reason in here.policy.reasons else None,
+            basis=[*change.basis, *(judged.verdict.terms.basis if judged is not None else ())],
+            p=p,
+            subjects=subjects,
+            personal=personal,
+            sealed_for=change.sealed_for or target,
+            links=change.links,
+            effects=change.effects if answer.outcome == "done" else (),
+            born=_born(action, subjects) if answer.outcome == "done" else (),
+            request=asked.request,
+            status=answer.status,
+            answer=answer.body,
+        )
+
+
+_NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+async def _look_at(db: Any, wanted: Sequence[Need], facts: dict[type[Any], dict[Any, Any]], *, lock: bool) -> None:
+    by_kind: dict[type[Row], dict[tuple[str, ...], bool]] = {}
+    for need in wanted:
+        if need.key not in facts.get(need.kind, ()):
+            keys = by_kind.setdefault(need.kind, {})
+            keys[need.key] = keys.get(need.key, False) or need.write
+    order = {kind: place for place, kind in enumerate(LOCK_ORDER)}
+    for kind in sorted(by_kind, key=lambda kind: order.get(kind, len(order))):
+        keys = by_kind[kind]
+        # One mode for the whole kind: a share and an exclusive lock in two statements could wait for each other.
+        mode = "read" if not (lock and kind.locks) else "lock" if any(keys.values()) else kind.reading
+        found = await kind.look(db, sorted(keys), lock=mode)
+        looked = facts.setdefault(kind, {})
+        for key in keys:
+            looked[key] = found.get(key)
+
+
+def _has_standing(caller: Caller, stand: Stand | None) -> bool:
+    """Whether a refusal of this caller goes on the record: strangers are only counted (S006)."""
+    if caller.kind == "founding" or stand is None:
+        return False
+    return any(standing != Standing.STRANGER for standing in stand.standings)
+
+
+def _actor(caller: Caller) -> tuple[str, Subject | None]:
+    """The record's `by`: kind and subject; machines act in no person's name (S015, S020)."""
+    if caller.kind == "person":
+        return "person", Subject("person", caller.person_id)
+    if caller.kind in {"staff", "regulator"}:
+        return "staff", Subject("staff", caller.staff_id)
+    return "system", None
+
+
+def _born(action: Action, subjects: dict[str, Subject]) -> Sequence[Subject]:
+    """Subjects this act brings into being: from here on their tag can be told."""
+    return tuple(set(subjects.values())) if action.created else ()
+
+
+def _unrecorded(refusal: Refusal) -> Answer:
+    return Answer(refusal.code.status, _encode(problem(refusal)), "", "refused", refusal.code.value, refusal.rule)
+
+
+__all__ = ["Answer", "Asked", "Change", "Door", "Editions", "Effect", "Watch", "request_of"]

@@ -1,0 +1,10 @@
+-- name: first_answers
+-- The answers that were given before to these request keys.
+SELECT key, asked, status, answer FROM request_key WHERE key = ANY(:keys);
+
+-- name: open_approvals
+-- Which of these acts on these targets already wait for approval.
+SELECT a.action, a.target_type, a.target_id
+FROM unnest(:actions::text[], :types::text[], :ids::text[]) AS k (action, target_type, target_id)
+JOIN approval a USING (action, target_type, target_id)
+WHERE a.state = 'open';

@@ -1,0 +1,132 @@
+"""Row: one table's row as a frozen struct, looked at and written in sets, one statement per kind (design.md section 3).
+
+The SQL is derived from the struct, so a column has one home. Reads for people (lists, chains) are prose in `.sql` files.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, TypeVar
+
+import msgspec
+
+from service.db import Reader, Tx
+
+R = TypeVar("R", bound="Row")
+
+_ARRAYS: dict[Any, str] = {
+    str: "text[]",
+    int: "bigint[]",
+    bool: "boolean[]",
+    dt.datetime: "timestamptz[]",
+    bytes: "bytea[]",
+}
+
+
+def _bare(hint: Any) -> Any:
+    """Return the type a column holds: without None, Annotated and enums' wrapping."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _bare(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return _bare(kinds[0]) if len(kinds) == 1 else Any
+    return str if typing.get_origin(hint) is typing.Literal else hint
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One row. A subclass names its `table`, its `key` and, where only open rows count, the `only` clause.
+
+    `locks`: looking at it locks it; off for parts whose parent is locked by the same act. `reading`
+    is the lock of acts that only read it: `share`, or `read` where no invariant rests on it staying as it is. Columns are the fields, in
+    their order; anything but text, integers, booleans, instants and bytes is kept as jsonb.
+    """
+
+    table: ClassVar[str]
+    key: ClassVar[tuple[str, ...]]
+    look_key: ClassVar[tuple[str, ...]] = ()
+    only: ClassVar[str] = ""
+    locks: ClassVar[bool] = False
+    reading: ClassVar[str] = "share"
+    _sql: ClassVar[dict[str, str]]
+    _json: ClassVar[dict[int, Any]]
+
+    @classmethod
+    def statements(cls) -> dict[str, str]:
+        """Return the look and apply statements of this table, made once per class."""
+        if "_sql" in cls.__dict__:
+            return cls._sql
+        hints = typing.get_type_hints(cls)
+        names = cls.__struct_fields__
+        kinds = [_ARRAYS.get(_bare(hints[name]), "jsonb[]") for name in names]
+        cls._json = {i: hints[name] for i, name in enumerate(names) if kinds[i] == "jsonb[]"}
+        look_key = cls.look_key or cls.key
+        keys = ", ".join(f"${i + 1}::text[]" for i in range(len(look_key)))
+        match = " AND ".join(f"t.{name} = k.k{i}" for i, name in enumerate(look_key))
+        alias = ", ".join(f"k{i}" for i in range(len(look_key)))
+        only = f" AND {cls.only}" if cls.only else ""
+        look = (
+            f"SELECT {', '.join(f't.{name}' for name in names)} FROM unnest({keys}) AS k({alias})"  # noqa: S608 - names of ours
+            f" JOIN {cls.table} t ON {match}{only}"
+        )
+        order = f" ORDER BY {', '.join(f't.{name}' for name in look_key)}"
+        values = ", ".join(f"${i + 1}::{kind.replace('jsonb', 'text')}" for i, kind in enumerate(kinds))
+        columns = ", ".join(f"v{i}{'::jsonb' if kind == 'jsonb[]' else ''}" for i, kind in enumerate(kinds))
+        rest = [name for name in names if name not in cls.key]
+        update = ", ".join(f"{name} = excluded.{name}" for name in rest)
+        cls._sql = {
+            "read": look,
+            "share": f"{look}{order} FOR SHARE OF t",
+            "lock": f"{look}{order} FOR NO KEY UPDATE OF t",
+            "apply": (
+                f"INSERT INTO {cls.table} ({', '.join(names)}) SELECT {columns}"  # noqa: S608 - names of ours
+                f" FROM unnest({values}) AS u({', '.join(f'v{i}' for i in range(len(names)))})"
+                f" ON CONFLICT ({', '.join(cls.key)}) DO {f'UPDATE SET {update}' if rest else 'NOTHING'}"
+            ),
+        }
+        return cls._sql
+
+    @classmethod
+    async def look(cls, db: Reader, keys: Sequence[tuple[str, ...]], *, lock: str = "read") -> dict[tuple[str, ...], Self]:
+        """Read the rows of `keys` in one statement, locked as `lock` says (`read`, `share`, `lock`), in key order."""
+        statement = cls.statements()[lock]
+        found = await db.fetch(statement, *(list(column) for column in zip(*keys, strict=True)))
+        rows = [cls.from_record(record) for record in found]
+        look_key = cls.look_key or cls.key
+        return {tuple(getattr(row, name) for name in look_key): row for row in rows}
+
+    @classmethod
+    def from_record(cls, record: Sequence[Any]) -> Self:
+        """Make a row of a database record whose columns stand in the struct's order."""
+        cls.statements()
+        values = list(record)
+        for i, hint in cls._json.items():
+            if values[i] is not None:
+                values[i] = msgspec.convert(values[i], hint)
+        return cls(**dict(zip(cls.__struct_fields__, values, strict=True)))
+
+    @classmethod
+    async def apply(cls, tx: Tx, writes: Sequence[Self]) -> None:
+        """Insert or replace the rows in one statement, in the order given."""
+        statement = cls.statements()["apply"]
+        json = cls._json
+        columns: list[list[Any]] = []
+        for i, name in enumerate(cls.__struct_fields__):
+            column = [getattr(row, name) for row in writes]
+            if i in json:
+                column = [None if value is None else msgspec.json.encode(value).decode() for value in column]
+            columns.append(column)
+        await tx.execute(statement, *columns)
+
+
+#: The order in which rows of different kinds are locked, here and nowhere else: no two acts can wait for each other.
+LOCK_ORDER: list[type[Row]] = []
+
+
+def subject(kind: type[R]) -> type[R]:
+    """Mark a row kind whose rows are locked when looked at; modules are imported in the order of their life."""
+    kind.locks = True
+    LOCK_ORDER.append(kind)
+    return kind

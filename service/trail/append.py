@@ -1,0 +1,173 @@
+"""Append a set of records: bytes, tags, sealed personal values and what leaves with them, in one statement.
+
+Only the door calls this, as the last write of its transaction. If we crash before COMMIT, neither act nor record exists.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from service.action import Effect, Subject
+from service.clock import to_us
+from service.db import Tx, queries
+from service.trail import record
+from service.trail.fields import seal
+from service.trail.keys import TrailKeys
+from service.trail.writing import Written, sorted_tags, write_record
+
+sql = queries(__file__)
+_SIGN = 1 << 63
+_FIELD_PURPOSE = "record.field"
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """One record to be: the parts of format section 4 with plain subjects, and the first answer to be kept with it."""
+
+    record_id: str
+    act: str
+    out: str
+    by_kind: str
+    by_standing: str | None
+    by: Subject | None
+    rule: str | None
+    why: str | None
+    basis: Sequence[str]
+    p: dict[str, Any]
+    subjects: dict[str, Subject]
+    personal: dict[str, Any]
+    sealed_for: Subject
+    links: Sequence[str]
+    effects: Sequence[Effect]
+    born: Sequence[Subject]
+    request: Request | None
+    status: int
+    answer: bytes
+
+
+class Request(msgspec.Struct, frozen=True):
+    """An idempotent request: hash of caller and key, hash of what was asked, hash of the key alone for the record."""
+
+    key: bytes
+    asked: bytes
+    req: bytes
+
+
+def prefix(tag: bytes) -> int:
+    """The first 8 bytes of a tag as the signed number `record_tag` keeps."""
+    number = int.from_bytes(tag[:8], "big")
+    return number - 2 * _SIGN if number >= _SIGN else number
+
+
+def tag_of(keys: TrailKeys, subject: Subject) -> bytes:
+    """The 32-byte tag of a subject: how records name it without its id."""
+    return keys.tag(subject.type, subject.id)
+
+
+def write(entry: Entry, keys: TrailKeys, *, at: dt.datetime, edition: str, commitments: dict[str, bytes]) -> Written:
+    """Make the record's bytes. `p.who` says which place in `subj` each role has."""
+    tags = {role: tag_of(keys, subject) for role, subject in entry.subjects.items()}
+    places = {tag: place for place, tag in enumerate(sorted_tags(tags.values()))}
+    entry.p["who"] = {role: places[tag] for role, tag in tags.items() if role not in {"actor", "jurisdiction"}}
+    return write_record(
+        id=entry.record_id,
+        ts_us=to_us(at),
+        act=entry.act,
+        out=entry.out,
+        by_kind=entry.by_kind,
+        by_standing=entry.by_standing,
+        by_tag=None if entry.by is None else tag_of(keys, entry.by),
+        rule=entry.rule,
+        policy=edition,
+        why=entry.why,
+        basis=entry.basis,
+        p=entry.p,
+        sd=commitments,
+        tags=tags.values(),
+        links=sorted(entry.links),
+        req=None if entry.request is None else entry.request.req,
+    )
+
+
+async def append(tx: Tx, entries: Sequence[Entry], keys: TrailKeys, *, at: dt.datetime, edition: str) -> None:
+    """Append the records in the order given, with their pending rows, tags, first answers, effects and sealed fields."""
+    commitments = await _seal_fields(tx, entries, keys)
+    written = [
+        write(entry, keys, at=at, edition=edition, commitments=commitments.get(entry.record_id, {})) for entry in entries
+    ]
+    asked = [entry for entry in entries if entry.request is not None]
+    effects = [(entry.record_id, effect) for entry in entries for effect in entry.effects]
+    await sql.record_set(
+        tx,
+        at=at,
+        rids=[entry.record_id for entry in entries],
+        hashes=[one.hash for one in written],
+        bodies=[one.body for one in written],
+        tags=[b"".join(one.tags) for one in written],
+        acts=[entry.act for entry in entries],
+        outs=[entry.out for entry in entries],
+        tag_prefixes=[prefix(tag) for one in written for tag in one.tags],
+        tag_rids=[entry.record_id for entry, one in zip(entries, written, strict=True) for _ in one.tags],
+        keys=[entry.request.key for entry in asked if entry.request],
+        asked=[entry.request.asked for entry in asked if entry.request],
+        statuses=[entry.status for entry in asked],
+        answers=[entry.answer for entry in asked],
+        effect_rids=[rid for rid, _ in effects],
+        effect_kinds=[effect.kind for _, effect in effects],
+        effect_payloads=[msgspec.json.encode(effect.payload).decode() for _, effect in effects],
+    )
+    born = [subject for entry in entries for subject in entry.born]
+    if born:
+        await sql.name_subjects(
+            tx,
+            tags=[tag_of(keys, subject) for subject in born],
+            types=[subject.type for subject in born],
+            ids=[subject.id for subject in born],
+        )
+
+
+async def _seal_fields(tx: Tx, entries: Sequence[Entry], keys: TrailKeys) -> dict[str, dict[str, bytes]]:
+    """Seal every personal value under its data subject's key; return the commitments by record."""
+    sealing = [entry for entry in entries if entry.personal]
+    if not sealing:
+        return {}
+    subject_keys = await _subject_keys(tx, {entry.sealed_for for entry in sealing}, keys)
+    commitments: dict[str, dict[str, bytes]] = {}
+    rows: list[tuple[str, str, str, str, bytes]] = []
+    for entry in sealing:
+        key = subject_keys[entry.sealed_for]
+        for name, value in entry.personal.items():
+            salt = os.urandom(32)
+            commitments.setdefault(entry.record_id, {})[name] = record.commitment(salt, name, value)
+            value_json = record.canonical(value)
+            sealed = seal(key, record_id=entry.record_id, name=name, salt=salt, value_json=value_json)
+            rows.append((entry.record_id, name, entry.sealed_for.type, entry.sealed_for.id, sealed))
+    rids, names, types, ids, values = (list(column) for column in zip(*rows, strict=True))
+    await sql.record_fields(tx, rids=rids, names=names, types=types, ids=ids, sealed=values)
+    return commitments
+
+
+async def _subject_keys(tx: Tx, subjects: set[Subject], keys: TrailKeys) -> dict[Subject, bytes]:
+    """Return the data subjects' keys, making those that are missing."""
+    order = sorted(subjects)
+    found = await _read_keys(tx, order)
+    missing = [subject for subject in order if subject not in found]
+    if missing:
+        fresh = [keys.keyring.new_person_key(purpose=_FIELD_PURPOSE, tag=tag_of(keys, one))[1] for one in missing]
+        await sql.keep_subject_keys(
+            tx, types=[one.type for one in missing], ids=[one.id for one in missing], wrapped=fresh
+        )
+        found |= await _read_keys(tx, missing)
+    return {
+        subject: keys.keyring.unwrap(wrapped, purpose=_FIELD_PURPOSE, tag=tag_of(keys, subject))
+        for subject, wrapped in found.items()
+    }
+
+
+async def _read_keys(tx: Tx, subjects: Sequence[Subject]) -> dict[Subject, bytes]:
+    rows = await sql.subject_keys(tx, types=[one.type for one in subjects], ids=[one.id for one in subjects])
+    return {Subject(row["type"], row["id"]): row["wrapped"] for row in rows}
