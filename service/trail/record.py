@@ -48,6 +48,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z0-9_]{1,40}){0,3}")
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/#()-]{0,127}")
 HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_./~-]{0,63}|[a-z0-9_]{1,64}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_IN_IDS = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _SPACES = frozenset("\x20\xa0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
@@ -157,10 +158,10 @@ def _validate_object(value: dict[object, object], level: int) -> None:
     try:
         for key, item in value.items():
             if type(key) is not str or not KEY.fullmatch(key):
-                _refuse_key(key)
+                raise ProfileError(f"a key must match {KEY.pattern}")
             validate(item, level)
     except ProfileError as fault:
-        raise fault.below(key) from None
+        raise fault.below(_named(key)) from None
 
 
 def _validate_array(value: list[object] | tuple[object, ...], level: int) -> None:
@@ -173,11 +174,9 @@ def _validate_array(value: list[object] | tuple[object, ...], level: int) -> Non
         raise fault.below(place) from None
 
 
-def _refuse_key(key: object) -> NoReturn:
-    # Keys end up in pointers, and so in logs: only the plain ones are named.
-    raise ProfileError(f"a key must match {KEY.pattern}").below(
-        key if isinstance(key, str) and key.isascii() and key.isprintable() and len(key) <= 64 else "?"
-    )
+def _named(key: object) -> str:
+    # Pointers end up in logs, and a stray key may be a name or a number of somebody.
+    return key if type(key) is str and _PLAIN_KEY.fullmatch(key) else "?"
 
 
 _encode = json.JSONEncoder(
@@ -228,7 +227,7 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _no_number(text: str) -> NoReturn:
+def _no_number(_text: str) -> NoReturn:
     raise ProfileError("a number must be a plain integer")
 
 
