@@ -48,7 +48,6 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z0-9_]{1,40}){0,3}")
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/#()-]{0,127}")
 HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
-_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_./~-]{0,63}|[a-z0-9_]{1,64}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_IN_IDS = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _SPACES = frozenset("\x20\xa0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
@@ -80,8 +79,8 @@ _BY_MEMBERS = frozenset(("kind", "standing", "tag"))
 class ProfileError(ValueError):
     """The value or text lies outside the canonical JSON profile (section 2).
 
-    `reason` says what is wrong, `pointer` where: a JSON pointer (RFC 6901), empty for the whole.
-    Neither repeats a value, only names of members, so both may be logged.
+    `reason` says what is wrong, `pointer` where: a JSON pointer (RFC 6901), empty for the whole, with `?` for
+    a key that may not be one. Neither repeats a value, so both may be logged.
     """
 
     def __init__(self, reason: str, pointer: str = "") -> None:
@@ -89,10 +88,9 @@ class ProfileError(ValueError):
         self.reason = reason
         self.pointer = pointer
 
-    def below(self, step: object) -> Self:
-        """The same fault seen from one level further out, where it lies under `step`."""
-        text = str(step).replace("~", "~0").replace("/", "~1")
-        return type(self)(self.reason, f"/{text}{self.pointer}")
+    def below(self, step: str | int) -> Self:
+        """The same fault seen from one level further out, where it lies under the key or place `step`."""
+        return type(self)(self.reason, f"/{step}{self.pointer}")
 
     def __str__(self) -> str:
         return f"{self.pointer or 'the whole'}: {self.reason}"
@@ -154,29 +152,22 @@ def _validate_text(text: str) -> None:
 
 
 def _validate_object(value: dict[object, object], level: int) -> None:
-    key: object = None
-    try:
-        for key, item in value.items():
-            if type(key) is not str or not KEY.fullmatch(key):
-                raise ProfileError(f"a key must match {KEY.pattern}")
+    for key, item in value.items():
+        if type(key) is not str or not KEY.fullmatch(key):
+            # Pointers end up in logs, and a stray key may be somebody's name or number: it is not repeated.
+            raise ProfileError(f"a key must match {KEY.pattern}", "/?")
+        try:
             validate(item, level)
-    except ProfileError as fault:
-        raise fault.below(_named(key)) from None
+        except ProfileError as fault:
+            raise fault.below(key) from None
 
 
 def _validate_array(value: list[object] | tuple[object, ...], level: int) -> None:
-    place = 0
-    try:
-        for item in value:
+    for place, item in enumerate(value):
+        try:
             validate(item, level)
-            place += 1
-    except ProfileError as fault:
-        raise fault.below(place) from None
-
-
-def _named(key: object) -> str:
-    # Pointers end up in logs, and a stray key may be a name or a number of somebody.
-    return key if type(key) is str and _PLAIN_KEY.fullmatch(key) else "?"
+        except ProfileError as fault:
+            raise fault.below(place) from None
 
 
 _encode = json.JSONEncoder(

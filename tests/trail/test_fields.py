@@ -43,7 +43,7 @@ def test_a_sealed_field_opens() -> None:
     [{"key": bytes(32)}, {"record_id": OTHER_ID}, {"name": "phone"}, {"sealed": b""}, {"sealed": b"\1" * 20}],
 )
 def test_a_sealed_field_opens_nowhere_else(changes: dict[str, Any]) -> None:
-    """A sealed value moved to another record, field or key does not open, and the error shows nothing of it."""
+    """A sealed value moved to another record, field or key does not open; the error shows nothing of it."""
     place = {"key": KEY, "record_id": ID, "name": "name", "sealed": sealed_name()} | changes
     with pytest.raises(SealError) as caught:
         open_sealed(place["key"], record_id=place["record_id"], name=place["name"], sealed=place["sealed"])
@@ -96,7 +96,7 @@ def test_a_sealed_value_is_no_wrapped_key() -> None:
 
 
 def test_a_keyring_remembers_so_many() -> None:
-    """Unwrapped keys are remembered up to the bound, the least recently used go first, a forgotten one at once."""
+    """Keys are remembered up to the bound; the least recently used go first, forgotten ones at once."""
     ring = Keyring(KEY, remembered=2)
     wrapped = [ring.new_person_key(purpose="record.fields", tag=bytes([n]) * 32)[1] for n in range(3)]
     kept = ring._unwrapped  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -30,7 +30,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_first_start_makes_private_keys(made: Path) -> None:
-    """The first start makes a folder and files that only their owner may use, and leaves nothing else there."""
+    """The first start makes a folder and files that only their owner may use, and nothing else."""
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in made.iterdir()} == dict.fromkeys(
         KEY_FILES, 0o600
@@ -53,7 +53,7 @@ def test_next_start_reads_the_same_keys(made: Path) -> None:
 
 
 def test_tags_are_those_of_the_keys(made: Path) -> None:
-    """Tags follow the format, before and after they are remembered; strange subjects are refused each time."""
+    """Tags follow the format, first and remembered; strange subjects are refused each time."""
     trail_keys = TrailKeys.load_or_create(made, may_create=False)
     stored = json.loads((made / "tag_keys.json").read_text())
     for kind in record.SUBJECT_TYPES:
