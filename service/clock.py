@@ -26,6 +26,7 @@ class SetClock(Clock):
         self._at = truncated(at)
 
     def now(self) -> datetime:
+        """Return the instant the clock stands at."""
         return self._at
 
     def set(self, at: datetime) -> None:

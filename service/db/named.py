@@ -73,7 +73,7 @@ class Queries:
 
 
 def queries(module_file: str) -> Queries:
-    """Return the statements beside a module; call it as `sql = queries(__file__)`."""
+    """Return the statements of the `.sql` file beside a module, which gives its own `__file__`."""
     path = Path(module_file).with_suffix(".sql")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: the statements of a module stand beside it")
