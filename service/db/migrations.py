@@ -100,7 +100,9 @@ def _go_address(dsn: str) -> str:
     parts = urlsplit(dsn)
     query = dict(parse_qsl(parts.query))
     if "sslmode" not in query:
-        query["sslmode"] = os.environ.get("PGSSLMODE", "disable" if _near(parts.hostname, query) else "require")
+        query["sslmode"] = os.environ.get(
+            "PGSSLMODE", "disable" if _near(parts.hostname, query) else "require"
+        )
     return urlunsplit(("postgres", parts.netloc, parts.path, urlencode(query), ""))
 
 

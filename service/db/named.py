@@ -31,7 +31,9 @@ class Named(msgspec.Struct, frozen=True):
             raise TypeError(f"{self.name} takes {len(self.parameters)} values, {len(args)} were given")
         rest = self.parameters[len(args) :]
         if len(kwargs) != len(rest) or any(name not in kwargs for name in rest):
-            raise TypeError(f"{self.name} needs {', '.join(rest) or 'nothing more'}; got {', '.join(kwargs) or 'none'}")
+            raise TypeError(
+                f"{self.name} needs {', '.join(rest) or 'nothing more'}; got {', '.join(kwargs) or 'none'}"
+            )
         return (*args, *(kwargs[name] for name in rest))
 
 
