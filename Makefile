@@ -1,0 +1,72 @@
+# Everything works in a fresh clone with Python 3.11 or newer, make and git.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header pyproject.toml
+WORKERS ?= 2
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help demo serve migrate test lint types rooms sql pytest lock checksums format clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## Show what it does, with a database of its own
+	$(BIN)/python -m service demo
+
+serve: $(RUNTIME) ## Serve the API on http://127.0.0.1:8000 (PORT=0 takes a free port)
+	$(BIN)/python -m service serve $(if $(PORT),--port $(PORT))
+
+migrate: $(RUNTIME) ## Bring the database's schema up to date
+	$(BIN)/python -m service migrate
+
+test: lint types rooms sql pytest ## Check everything
+
+lint: $(DEV) ## Check style
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+
+types: $(DEV) ## Check types
+	$(BIN)/basedpyright --level error
+
+rooms: $(DEV) ## Check who imports whom
+	$(BIN)/lint-imports --no-logo --cache-dir .cache/imports
+
+sql: $(DEV) ## Check the migrations
+	$(BIN)/squawk --assume-in-transaction --pg-version=15 migrations/[0-9]*.sql
+
+pytest: $(DEV) ## Run the tests alone (ARGS="-k name" chooses)
+	$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+
+format: $(DEV) ## Put the code into shape
+	$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format --quiet
+
+lock: $(DEV) ## Choose versions again, within the ranges of pyproject.toml
+	$(COMPILE) --output-file requirements.lock $(ARGS)
+	$(COMPILE) --group dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS)
+
+checksums: $(RUNTIME) ## Note the digests of new migrations; those noted are never changed
+	$(BIN)/python -m service.db.checksums
+
+clean: ## Remove what was made here, the data too
+	rm -rf $(VENV) .data .cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with its venv module is missing: install it (Debian: apt install python3 python3-venv), or say PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): requirements.lock | $(VENV)/bin/python
+	$(PIP) -r requirements.lock
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	$(PIP) -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,209 @@
+"""The `mandate` command. Each subcommand imports what it needs when it runs, so that --help is quick."""
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import rich_click as click
+
+from service.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from granian.server.embed import Server
+
+STOP_SECONDS = 3.5
+"""How long running requests may take to end after SIGTERM; the whole stop stays under five seconds."""
+
+click.rich_click.TEXT_MARKUP = "markdown"
+_HELP = {"help_option_names": ["-h", "--help"]}
+_config = click.option(
+    "--config", type=click.Path(path_type=Path), help="TOML file of settings (else MANDATE_CONFIG)."
+)
+
+
+@click.group(context_settings=_HELP)
+def main() -> None:
+    """Decide, apply and record every act of governance over groups and public accounts.
+
+    Settings come from MANDATE_… variables, a TOML file, and MANDATE_…_FILE for secrets. Without MANDATE_DSN a
+    PostgreSQL of its own is started under MANDATE_DATA (`.data`).
+    """
+
+
+@main.command()
+@_config
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+def serve(config: Path | None, host: str | None, port: int | None) -> None:
+    """Serve the API until SIGTERM or Ctrl-C.
+
+    The embedded database is migrated on the way; any other must already have this program's schema.
+    """
+    with _one_line_errors(), _settings_with_database(config) as found:
+        from msgspec.structs import replace
+
+        from service import log
+
+        log.set_up(found.log_level)
+        settings = replace(found, host=host or found.host, port=found.port if port is None else port)
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
+
+
+@main.command()
+@_config
+def migrate(config: Path | None) -> None:
+    """Bring the database's schema up to this program's.
+
+    Takes MANDATE_MIGRATION_DSN, the address of the owner of the tables, without a pooler between.
+    """
+    with _one_line_errors():
+        from service.db import Embedded
+        from service.db import migrate as apply
+
+        settings = Settings.read(file=config)
+        if settings.migration_dsn is not None:
+            apply(settings.migration_dsn)
+        elif settings.dsn is not None:
+            raise SettingsError(
+                "set MANDATE_MIGRATION_DSN to the address of the tables' owner; MANDATE_DSN may not migrate"
+            )
+        else:
+            with Embedded.start(settings.data) as embedded:
+                apply(embedded.owner_dsn)
+        click.echo("The schema is up to date.")
+
+
+@contextmanager
+def _settings_with_database(config: Path | None) -> Iterator[Settings]:
+    """Yield settings whose `dsn` is set, starting and migrating the embedded database when there is no other."""
+    settings = Settings.read(file=config)
+    if not settings.embedded:
+        yield settings
+        return
+    from msgspec.structs import replace
+
+    from service.db import Embedded, migrate
+
+    with Embedded.start(settings.data) as embedded:
+        migrate(embedded.owner_dsn)
+        yield replace(settings, dsn=embedded.service_dsn, migration_dsn=embedded.owner_dsn)
+
+
+async def _serve(settings: Settings) -> None:
+    from granian.constants import Interfaces
+    from granian.server.embed import Server
+
+    from service.app import create_app
+    from service.db import schema_state
+    from service.db.migrations import REFUSALS
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    app = create_app(settings)
+    # The lifespan is ours and not the server's, so that a database out of reach is one line and not a traceback.
+    async with app.lifespan():
+        state = await schema_state(app.state.db)
+        if state != "equal":
+            _fail(REFUSALS[state])
+        port = _free_port(settings.host, settings.port)
+        server = Server(
+            app,
+            settings.host,
+            port,
+            interface=Interfaces.ASGINL,
+            log_enabled=False,
+            websockets=False,
+            backlog=1024,
+        )
+        serving = asyncio.create_task(server.serve())
+        await _until_answering(settings.host, port, serving)
+        # Long-lived objects leave the collector's sight, and it looks less often: p99 falls by three quarters.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        click.echo(f"Mandate is serving at {_url(settings.host, port)}")
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await _end(server, serving)
+
+
+async def _end(server: "Server", serving: "asyncio.Task[None]") -> None:
+    """Stop taking requests, let the running ones end, and cut off what does not."""
+    server.stop()
+    done, _ = await asyncio.wait({serving}, timeout=STOP_SECONDS)
+    if not done:
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+
+
+async def _until_answering(host: str, port: int, serving: "asyncio.Task[None]") -> None:
+    reached = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
+    for _ in range(200):
+        if serving.done():
+            _fail(f"the server ended while starting: {serving.exception() or 'no reason given'}")
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(reached, port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)
+    _fail(f"the server does not answer at {host}:{port}")
+
+
+def _free_port(host: str, port: int) -> int:
+    """Return a port that nobody listens on; the server itself would quietly share one with another process."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return probe.getsockname()[1]
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        _fail(
+            f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)"
+        )
+
+
+def _url(host: str, port: int) -> str:
+    shown = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  compared, not bound
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what an operator can cure into one line and exit code 2."""
+    try:
+        yield
+    except SettingsError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        from service.db import DatabaseUnavailable, EmbeddedError, MigrationError
+
+        if isinstance(error, DatabaseUnavailable | EmbeddedError | MigrationError):
+            _fail(str(error))
+        raise
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"mandate: {message}", err=True)
+    # os._exit would leave the embedded database running; SystemExit lets every lock go first.
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(prog_name="mandate")

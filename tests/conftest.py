@@ -1,0 +1,89 @@
+"""One embedded PostgreSQL for all test workers, one migrated template, one copy of it per test."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import pytest
+
+from service.db import Embedded, migrate
+from service.db.migrations import digests
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+_numbers = count(1)
+
+
+class Database(msgspec.Struct, frozen=True):
+    """A migrated database of one test's own."""
+
+    name: str
+    owner_dsn: str
+    """For arranging what the service itself may not do."""
+    service_dsn: str
+    """What the service gets."""
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Embedded]:
+    """The server of this test run and of those running beside it; stopped by the last one."""
+    # Tests never cut the power, so a commit need not wait for the disk; all else is as in production.
+    with Embedded.start(_folder(), {"synchronous_commit": "off"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Embedded) -> str:
+    """The name of a migrated database to copy; made once for each state of the migrations."""
+    content = "".join(f"{name}{digest}" for name, digest in digests().items())
+    name = f"template_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    with (_folder() / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if postgres.query(f"SELECT 1 FROM pg_database WHERE datname = '{name}' AND datistemplate") != "1":
+            # A killed run may have left a half-migrated one; only a finished one is marked as template.
+            postgres.query(f"DROP DATABASE IF EXISTS {name}")
+            postgres.query(f"CREATE DATABASE {name} OWNER mandate_owner")
+            migrate(postgres.address("mandate_owner", name), say=None)
+            postgres.query(f"ALTER DATABASE {name} IS_TEMPLATE true ALLOW_CONNECTIONS false")
+    return name
+
+
+@pytest.fixture
+async def database(postgres: Embedded, template: str) -> AsyncIterator[Database]:
+    """A migrated database of the test's own, gone afterwards."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    admin = await asyncpg.connect(postgres.admin_dsn)
+    try:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER mandate_owner")
+        yield Database(
+            name, postgres.address("mandate_owner", name), postgres.address("mandate_service", name)
+        )
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+def _folder() -> Path:
+    """Return where the tests' server keeps its files, one place per checkout and user."""
+    folder = REPOSITORY / ".cache" / "tests-pg"
+    if os.geteuid() == 0 and not _passable(REPOSITORY):
+        # The server runs as another user then; the tests do not open the folders above the checkout for it.
+        digest = hashlib.sha256(os.fsencode(REPOSITORY)).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"mandate-tests-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _passable(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
