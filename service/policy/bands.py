@@ -122,7 +122,10 @@ def read_tiers(data: bytes, findings: Findings) -> dict[str, TierTable] | None:
     rows = read_sheet(data, COLUMNS, ("code",), findings, may_be_empty=("band", "tier"))
     before = len(findings.problems)
     sound = [row for row in rows if _is_sound(row, findings)]
-    tables = {subject: _table(subject, [row for row in sound if row["subject"] == subject], findings) for subject in POINTS}
+    tables = {
+        subject: _table(subject, [row for row in sound if row["subject"] == subject], findings)
+        for subject in POINTS
+    }
     return None if len(findings.problems) > before else tables
 
 
@@ -130,7 +133,12 @@ def _is_sound(row: Row, findings: Findings) -> bool:
     if not one_of(row, "subject", tuple(POINTS), findings) or not one_of(row, "part", PARTS, findings):
         return False
     subject, part = row["subject"], row["part"]
-    inputs = {"points": tuple(POINTS[subject]), "threshold": ("score",), "floor": FLOORS[subject], "effect": EFFECTS[subject]}
+    inputs = {
+        "points": tuple(POINTS[subject]),
+        "threshold": ("score",),
+        "floor": FLOORS[subject],
+        "effect": EFFECTS[subject],
+    }
     if not one_of(row, "input", inputs[part], findings):
         return False
     last = {"threshold": row["tier"], "effect": f"{row['input']}.{row['tier']}"}
@@ -141,7 +149,9 @@ def _is_sound(row: Row, findings: Findings) -> bool:
     if part != "points" and whole(row, "tier", findings, low=1, high=4) is None:
         return False
     if (row["band"] == "") != (part == "effect"):
-        findings.add(row.line, f"band '{row['band']}' does not fit a line of {part}", "effects have none, others one")
+        findings.add(
+            row.line, f"band '{row['band']}' does not fit a line of {part}", "effects have none, others one"
+        )
         return False
     return True
 
@@ -157,7 +167,9 @@ def _table(subject: str, rows: Sequence[Row], findings: Findings) -> TierTable:
         chosen = [row for row in rows if row["part"] == "floor" and row["input"] == name]
         for row in chosen:
             if row["value"] != row["tier"]:
-                findings.add(row.line, f"floor {row['value']} differs from tier {row['tier']}", "write one tier")
+                findings.add(
+                    row.line, f"floor {row['value']} differs from tier {row['tier']}", "write one tier"
+                )
         floors[name] = _scale(chosen, 4, findings)
     thresholds = [row for row in rows if row["part"] == "threshold"]
     effects = {name: _effect(subject, name, rows, findings) for name in EFFECTS[subject]}
@@ -231,12 +243,18 @@ def _thresholds(subject: str, rows: Sequence[Row], findings: Findings) -> tuple[
     if tiers != (1, 2, 3, 4) or len(bands) != len(tiers):
         findings.add(line, f"{subject} thresholds name tiers {tiers}", "one band for each of 1 2 3 4")
     elif bands[0].low != 0 or bands[-1].high != HIGHEST_SCORE:
-        findings.add(line, f"{subject} thresholds do not cover 0 to {HIGHEST_SCORE}", "begin at 0, end at 100")
+        findings.add(
+            line, f"{subject} thresholds do not cover 0 to {HIGHEST_SCORE}", "begin at 0, end at 100"
+        )
     for row in rows:
         if row["band"].partition("..")[0] != row["value"]:
-            findings.add(row.line, f"value {row['value']} is not where {row['band']} begins", "make them equal")
+            findings.add(
+                row.line, f"value {row['value']} is not where {row['band']} begins", "make them equal"
+            )
     in_order = sorted(rows, key=lambda row: row["tier"])
-    if len(findings.problems) == before and [row["value"] for row in in_order] != [str(band.low) for band in bands]:
+    if len(findings.problems) == before and [row["value"] for row in in_order] != [
+        str(band.low) for band in bands
+    ]:
         findings.add(line, f"{subject} thresholds do not rise with the tier", "order them")
     return tuple(Band(band.low, band.high, tier) for band, tier in zip(bands, tiers, strict=False))
 
@@ -268,7 +286,9 @@ def _check_sum(subject: str, table: TierTable, rows: Sequence[Row], findings: Fi
     )
     if most > HIGHEST_SCORE:
         line = next((row.line for row in rows if row["part"] == "points"), 1)
-        findings.add(line, f"{subject} points add up to {most}", f"keep the highest sum within {HIGHEST_SCORE}")
+        findings.add(
+            line, f"{subject} points add up to {most}", f"keep the highest sum within {HIGHEST_SCORE}"
+        )
 
 
 def _check_capacity(table: TierTable, rows: Sequence[Row], findings: Findings) -> None:

@@ -110,7 +110,9 @@ def _check_basis(row: Row, findings: Findings) -> None:
         findings.add(row.line, "basis repeats a code or is too long", f"each once, {MOST_BASES} at most")
     for basis in bases:
         if not CODE.fullmatch(basis) or basis.partition(":")[0] not in INSTRUMENTS:
-            findings.add(row.line, f"basis '{basis}' is unknown", f"begin with one of {', '.join(INSTRUMENTS)}")
+            findings.add(
+                row.line, f"basis '{basis}' is unknown", f"begin with one of {', '.join(INSTRUMENTS)}"
+            )
 
 
 def _persons(row: Row, findings: Findings, effects: Collection[str]) -> int | str | None:
@@ -119,7 +121,9 @@ def _persons(row: Row, findings: Findings, effects: Collection[str]) -> int | st
         name = text.removeprefix("tier:")
         if name in effects and name.endswith("_persons"):
             return name
-        findings.add(row.line, f"persons '{text}' is no tier effect", "name a ..._persons effect of tiers.csv")
+        findings.add(
+            row.line, f"persons '{text}' is no tier effect", "name a ..._persons effect of tiers.csv"
+        )
         return None
     if text not in {"0", "1", "2", "3"}:
         findings.add(row.line, f"persons '{text}' is unknown", "write 0, 1, 2, 3 or tier:<effect>")

@@ -191,7 +191,9 @@ def read_parameters(data: bytes, findings: Findings) -> Parameters | None:
     for row in rows:
         name = row["name"]
         if name not in types:
-            findings.add(row.line, f"parameter '{name}' is unknown", "correct the spelling or remove the line")
+            findings.add(
+                row.line, f"parameter '{name}' is unknown", "correct the spelling or remove the line"
+            )
             continue
         value = _number(row, types[name] is int, findings)
         if value is not None:
@@ -255,7 +257,9 @@ def _hold(name: str, bound: Bound, values: dict[str, int | float], findings: Fin
     if value is None or limit is None:
         return
     if bound.kind == "min" and value < limit:
-        findings.add(bound.line, f"{name} {value} is below {bound.limit} ({limit})", f"write at least {limit}")
+        findings.add(
+            bound.line, f"{name} {value} is below {bound.limit} ({limit})", f"write at least {limit}"
+        )
     elif bound.kind == "max" and value > limit:
         findings.add(bound.line, f"{name} {value} is above {bound.limit} ({limit})", f"write at most {limit}")
     elif bound.kind == "exact" and value != limit:

@@ -85,7 +85,12 @@ def read_text(data: bytes, findings: Findings) -> str | None:
 
 
 def read_sheet(
-    data: bytes, columns: Sequence[str], key: Sequence[str], findings: Findings, *, may_be_empty: Sequence[str]
+    data: bytes,
+    columns: Sequence[str],
+    key: Sequence[str],
+    findings: Findings,
+    *,
+    may_be_empty: Sequence[str],
 ) -> list[Row]:
     """The rows of a table in file order. Rows with faults are left out and named in `findings`.
 
@@ -104,7 +109,9 @@ def read_sheet(
         return []
     for line, cells in records:
         if len(cells) != len(columns):
-            findings.add(line, f"has {len(cells)} cells for {len(columns)} columns", "quote commas, fill gaps")
+            findings.add(
+                line, f"has {len(cells)} cells for {len(columns)} columns", "quote commas, fill gaps"
+            )
             continue
         row = Row(line, dict(zip(columns, cells, strict=True)))
         if not _tidy(row, may_be_empty, findings):
