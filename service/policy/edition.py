@@ -1,0 +1,351 @@
+"""One edition of policy: its files, its digest, its tables, and the decision as a dictionary look-up."""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from .bands import EFFECTS, TierTable, read_tiers
+from .catalogue import (
+    Measure,
+    Reason,
+    Violation,
+    check_references,
+    read_measures,
+    read_reasons,
+    read_violations,
+)
+from .compiled import Cell, ModelFault, Table, compile_table, keep_table, kept_table, read_model
+from .lines import Line, read_lines
+from .parameters import Parameters, read_parameters
+from .sheets import Findings, PolicyError, Problem, read_text
+from .vocabulary import ANY, NO_RULE, RELATIONS, STANDINGS, TIERS
+
+FILES = (
+    "README.md",
+    "measures.csv",
+    "model.conf",
+    "parameters.csv",
+    "reasons.csv",
+    "rules.csv",
+    "tiers.csv",
+    "violations.csv",
+)
+MUTE_LIMITS = ("admin_mute_max_s", "owner_mute_max_s", "admin_mute_all_max_s", "owner_mute_all_max_s")
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """Under which terms a line allows.
+
+    `persons` humans must agree (1 the caller alone, 2 plus an approver, 3 plus approver and compliance, 0 time).
+    `note_min_chars` is the shortest note accepted, in characters; 0 where none is needed.
+    `basis` are codes of law or of the platform's choice, weightiest first.
+    """
+
+    persons: int = 1
+    needs_reason: bool = False
+    needs_note: bool = False
+    note_min_chars: int = 0
+    basis: tuple[str, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What policy answers.
+
+    `rule` is the deciding line (the denying one if denied), or "none". `standing` and `relation` are those of the
+    deciding line; `standing` is None unless allowed. `lacking` names, where nothing matched, the relations under
+    which one of the caller's standings would have been allowed.
+    """
+
+    allowed: bool
+    rule: str
+    standing: str | None
+    relation: str | None
+    terms: Terms
+    lacking: frozenset[str]
+
+
+class _Choices(msgspec.Struct, frozen=True):
+    """What one standing may get for one action at one tier, best first, and the answer where nothing holds."""
+
+    entries: tuple[tuple[int, str | None, Verdict], ...]
+    refusal: Verdict
+
+
+NO_TERMS = Terms()
+REFUSED = Verdict(False, NO_RULE, None, None, NO_TERMS, frozenset())
+
+
+class Policy:
+    """An edition, read and checked as a whole. Immutable by convention; made by `from_folder` and `from_files`."""
+
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        lines: Sequence[Line],
+        parameters: Parameters,
+        tiers: Mapping[str, TierTable],
+        catalogues: tuple[dict[str, Measure], dict[str, Violation], dict[str, Reason]],
+        table: Table,
+    ) -> None:
+        self.files: dict[str, bytes] = dict(files)
+        self.edition: str = digest(files)
+        self.lines: tuple[Line, ...] = tuple(lines)
+        self.parameters: Parameters = parameters
+        self.tiers: dict[str, TierTable] = dict(tiers)
+        self.measures, self.violations, self.reasons = catalogues
+        self.table: Table = table
+        self._terms = self._resolve_terms()
+        self._choices = self._arrange()
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, *, actions: Collection[str] | None = None, cache: Path | None = None
+    ) -> "Policy":
+        """Read the edition in a folder. Raises PolicyError with every fault found."""
+        return cls.from_files(read_folder(folder), actions=actions, cache=cache)
+
+    @classmethod
+    def from_files(
+        cls, files: Mapping[str, bytes], *, actions: Collection[str] | None = None, cache: Path | None = None
+    ) -> "Policy":
+        """Read an edition from its files by name, as kept in the database.
+
+        `actions` are all known actions: each must have a rule and no rule may name another (None: not checked).
+        `cache` is a folder for compiled tables, by edition digest. Raises PolicyError with every fault found.
+        """
+        problems: list[Problem] = []
+        _check_names(files, problems)
+        readable = {name: files.get(name, b"") for name in FILES}
+        sheet = {name: Findings(name, problems if name in files else []) for name in FILES}
+        read_text(readable["README.md"], sheet["README.md"])
+        tiers = read_tiers(readable["tiers.csv"], sheet["tiers.csv"])
+        parameters = read_parameters(readable["parameters.csv"], sheet["parameters.csv"])
+        measures = read_measures(readable["measures.csv"], sheet["measures.csv"])
+        violations = read_violations(readable["violations.csv"], sheet["violations.csv"])
+        reasons = read_reasons(readable["reasons.csv"], sheet["reasons.csv"])
+        lines = read_lines(readable["rules.csv"], sheet["rules.csv"], actions, EFFECTS)
+        if measures is not None and reasons is not None:
+            asking = {line.action: 0 for line in lines}
+            asking.update({line.action: line.number for line in lines if "reason" in line.terms})
+            check_references(measures, reasons, asking, (sheet["measures.csv"], sheet["rules.csv"]))
+        if tiers is not None and parameters is not None:
+            _check_mutes(readable["tiers.csv"], tiers, parameters, sheet["tiers.csv"])
+        table = _table(files, readable["model.conf"], lines, sheet, problems, cache)
+        catalogues = _all_or_none(measures, violations, reasons)
+        if problems or tiers is None or parameters is None or catalogues is None or table is None:
+            raise PolicyError(problems)
+        return cls(files, lines, parameters, tiers, catalogues, table)
+
+    def decide(
+        self, standings: Sequence[str], action: str, relations: Collection[str], tier: int | None
+    ) -> Verdict:
+        """Whether someone with these standings may act, given the relations found true. No I/O, no Casbin.
+
+        `any` always holds and need not be given; `tier` is the target's, None for subjects without one. A denial
+        under any standing and relation beats every allowance; among several the first in file order is named.
+        """
+        choices = self._choices
+        best: Verdict | None = None
+        best_order = 0
+        refusal: Verdict | None = None
+        for standing in standings:
+            found = choices.get((action, standing, tier))
+            if found is None:
+                continue
+            for order, relation, verdict in found.entries:
+                if relation is None or relation in relations:
+                    if best is None or order < best_order:
+                        best, best_order = verdict, order
+                    break
+            else:
+                refusal = found.refusal if refusal is None else _both(refusal, found.refusal)
+        return best or refusal or REFUSED
+
+    def line(self, cell: Cell) -> Line | None:
+        """The line that decides a cell, or None where none matches."""
+        index = self.table.get(cell)
+        return None if index is None else self.lines[index]
+
+    def terms(self, line: Line, tier: str) -> Terms:
+        """The terms of a line for a target at a tier ("-" without one), counts looked up in tiers.csv."""
+        return self._terms[(line.id, tier)]
+
+    def parameter(self, name: str) -> int | float:
+        """A value of parameters.csv by name, in the unit its name says. KeyError for a name that is none."""
+        if name not in Parameters.__struct_fields__:
+            raise KeyError(name)
+        return getattr(self.parameters, name)
+
+    def tier_effect(self, subject: str, name: str, tier: int) -> int | str | None:
+        """What a tier (1 to 4) changes for "group" or "account"; None is no maximum or not applicable.
+
+        Raises KeyError for an unknown subject or effect, ValueError for another tier.
+        """
+        if tier not in (1, 2, 3, 4):
+            raise ValueError(f"tier {tier}")
+        return self.tiers[subject].effects[name][tier - 1]
+
+    def _resolve_terms(self) -> dict[tuple[str, str], Terms]:
+        return {(line.id, tier): _terms(line, tier, self.tiers) for line in self.lines for tier in TIERS}
+
+    def _arrange(self) -> dict[tuple[str, str, int | None], _Choices]:
+        choices: dict[tuple[str, str, int | None], _Choices] = {}
+        for action in {line.action for line in self.lines}:
+            for standing in STANDINGS:
+                for tier in TIERS:
+                    found = self._choose(action, standing, tier)
+                    if found.entries:
+                        choices[(action, standing, None if tier == "-" else int(tier))] = found
+        return choices
+
+    def _choose(self, action: str, standing: str, tier: str) -> _Choices:
+        entries: list[tuple[int, str | None, Verdict]] = []
+        everywhere = self.table.get((action, standing, ANY, tier))
+        for relation in RELATIONS:
+            index = self.table.get((action, standing, relation, tier))
+            if index is None or (index == everywhere and relation != ANY):
+                continue
+            line = self.lines[index]
+            allowed = line.effect == "allow"
+            verdict = Verdict(
+                allowed=allowed,
+                rule=line.id,
+                standing=standing if allowed else None,
+                relation=line.relation,
+                terms=self._terms[(line.id, tier)] if allowed else NO_TERMS,
+                lacking=frozenset(),
+            )
+            # Denying lines sort before all allowing ones.
+            order = index if allowed else index - len(self.lines)
+            entries.append((order, None if relation == ANY else relation, verdict))
+        entries.sort(key=lambda entry: entry[0])
+        lacking = frozenset(relation for _, relation, verdict in entries if verdict.allowed and relation)
+        return _Choices(tuple(entries), msgspec.structs.replace(REFUSED, lacking=lacking))
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """The edition: SHA-256 (hex) over all files, sorted by name, each as name, length and bytes.
+
+    Per file: the UTF-8 name, LF, the length in bytes as decimal digits, LF, the bytes.
+    """
+    hashed = hashlib.sha256()
+    for name in sorted(files):
+        hashed.update(f"{name}\n{len(files[name])}\n".encode())
+        hashed.update(files[name])
+    return hashed.hexdigest()
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Every file of a policy folder by name. Raises PolicyError where it cannot be read or holds a folder or link."""
+    files: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise PolicyError(
+            [Problem(str(folder), 1, f"cannot be read ({error.strerror})", "name a folder")]
+        ) from error
+    for path in paths:
+        if path.is_symlink() or not path.is_file():
+            problems.append(Problem(path.name, 1, "is no plain file", "keep plain files only"))
+        else:
+            files[path.name] = path.read_bytes()
+    if problems:
+        raise PolicyError(problems)
+    return files
+
+
+def _check_names(files: Mapping[str, bytes], problems: list[Problem]) -> None:
+    for name in FILES:
+        if name not in files:
+            problems.append(Problem(name, 1, "is missing", "add the file"))
+    for name in files:
+        if name not in FILES:
+            problems.append(Problem(name, 1, "is no policy file", f"keep only {', '.join(FILES)}"))
+
+
+def _check_mutes(
+    data: bytes, tiers: Mapping[str, TierTable], parameters: Parameters, findings: Findings
+) -> None:
+    for name in MUTE_LIMITS:
+        for tier, value in enumerate(tiers["group"].effects[name], 1):
+            if isinstance(value, int) and not parameters.mute_min_s <= value <= parameters.mute_max_s:
+                line = _line_of(data, f"group.effect.{name}.{tier},")
+                what = f"{name} of tier {tier} is {value}"
+                findings.add(line, what, f"write {parameters.mute_min_s} to {parameters.mute_max_s} or null")
+
+
+def _line_of(data: bytes, start: str) -> int:
+    return data.decode().partition(start)[0].count("\n") + 1
+
+
+def _all_or_none(
+    measures: dict[str, Measure] | None,
+    violations: dict[str, Violation] | None,
+    reasons: dict[str, Reason] | None,
+) -> tuple[dict[str, Measure], dict[str, Violation], dict[str, Reason]] | None:
+    if measures is None or violations is None or reasons is None:
+        return None
+    return measures, violations, reasons
+
+
+def _table(
+    files: Mapping[str, bytes],
+    model_bytes: bytes,
+    lines: Sequence[Line],
+    sheet: Mapping[str, Findings],
+    problems: list[Problem],
+    cache: Path | None,
+) -> Table | None:
+    edition = digest(files)
+    table = kept_table(edition, lines, cache) if cache is not None and not problems else None
+    if table is not None:
+        return table
+    model = read_model(model_bytes, sheet["model.conf"])
+    if model is None:
+        return None
+    try:
+        table = compile_table(model, lines)
+    except ModelFault as fault:
+        sheet["model.conf"].add(1, str(fault), "restore the published model")
+        return None
+    _check_reach(lines, table, sheet["rules.csv"])
+    if cache is not None and not problems:
+        keep_table(table, edition, cache)
+    return table
+
+
+def _check_reach(lines: Sequence[Line], table: Table, findings: Findings) -> None:
+    alive = set(table.values())
+    for index, line in enumerate(lines):
+        if index not in alive:
+            over = lines[table[(line.action, line.standing, line.relations[-1], line.tiers[0])]]
+            how = "denied" if over.effect == "deny" else "already decided"
+            findings.add(
+                line.number, f"'{line.id}' never decides: {how} by '{over.id}'", "remove one of them"
+            )
+
+
+def _terms(line: Line, tier: str, tiers: Mapping[str, TierTable]) -> Terms:
+    effects = tiers[line.action.partition(".")[0]].effects if line.action.partition(".")[0] in tiers else {}
+    persons = _at(effects, line.persons, tier) if isinstance(line.persons, str) else line.persons
+    needs_note = "note" in line.terms
+    return Terms(
+        persons=persons,
+        needs_reason="reason" in line.terms,
+        needs_note=needs_note,
+        note_min_chars=_at(effects, "reason_note_min_chars", tier) if needs_note else 0,
+        basis=line.basis,
+    )
+
+
+def _at(effects: Mapping[str, tuple[int | str | None, ...]], name: str, tier: str) -> int:
+    """A count by tier; where the tier is not known the strictest one, so that nothing gets lighter by not knowing."""
+    counts = [value for value in effects[name] if isinstance(value, int)]
+    return max(counts) if tier == "-" else counts[int(tier) - 1]
+
+
+def _both(one: Verdict, other: Verdict) -> Verdict:
+    return msgspec.structs.replace(one, lacking=one.lacking | other.lacking)
