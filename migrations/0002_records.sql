@@ -1,5 +1,9 @@
--- migrate:up
 -- The memory: what the door writes in the same transaction as the act it speaks of.
+
+-- migrate:up
+
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
 
 CREATE TABLE record (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- drawn after the row locks: acts on one row stand in the order in which they took effect
@@ -55,7 +59,7 @@ COMMENT ON TABLE subject_name IS 'Which subject a tag stands for, so that reader
 CREATE TABLE request_key (
     key bytea PRIMARY KEY,        -- SHA-256 over the caller's key id and the idempotency key
     asked bytea NOT NULL,         -- SHA-256 over what was asked, and for whom
-    status smallint NOT NULL,     -- HTTP status of the first answer
+    status bigint NOT NULL,       -- HTTP status of the first answer
     answer bytea NOT NULL,        -- its exact bytes, given again
     at timestamptz NOT NULL       -- kept for request_key_keep_d days
 );
@@ -95,3 +99,5 @@ FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 GRANT SELECT, INSERT ON record, record_tag, edition, subject_name TO mandate_service;
 GRANT SELECT, INSERT, DELETE ON pending, record_field, subject_key, request_key, outbox TO mandate_service;
+
+-- migrate:down

@@ -1,5 +1,9 @@
--- migrate:up
 -- People, staff and keys. No column holds a name, number, document, face or address of a person (P1).
+
+-- migrate:up
+
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
 
 CREATE TABLE person (
     person_id text PRIMARY KEY,
@@ -64,3 +68,5 @@ CREATE TABLE api_key (
 COMMENT ON TABLE api_key IS 'Keys of callers, scoped; looked up by the hash of their token.';
 
 GRANT SELECT, INSERT, UPDATE ON person, staff, staff_role, api_key TO mandate_service;
+
+-- migrate:down

@@ -1,5 +1,9 @@
--- migrate:up
 -- Groups and the order inside them. Independent facts, no status that mixes them (G7).
+
+-- migrate:up
+
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
 
 CREATE TABLE groups (
     group_id text PRIMARY KEY,
@@ -146,3 +150,5 @@ COMMENT ON TABLE pinned_notice IS 'A notice pinned in a group.';
 CREATE INDEX pinned_notice_group_idx ON pinned_notice (group_id);
 
 GRANT SELECT, INSERT, UPDATE ON groups, role, mute, mute_all, bar, join_request, hidden_item, pinned_notice TO mandate_service;
+
+-- migrate:down

@@ -1,5 +1,9 @@
--- migrate:up
 -- Operators and their public accounts.
+
+-- migrate:up
+
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
 
 CREATE TABLE operator (
     operator_id text PRIMARY KEY,
@@ -54,3 +58,5 @@ CREATE INDEX account_list_idx ON account (klass, tier, account_id);
 CREATE INDEX account_override_idx ON account ((override ->> 'until')) WHERE override IS NOT NULL;
 
 GRANT SELECT, INSERT, UPDATE ON operator, account TO mandate_service;
+
+-- migrate:down

@@ -1,5 +1,9 @@
--- migrate:up
 -- Second and third persons.
+
+-- migrate:up
+
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
 
 CREATE TABLE approval (
     approval_id text PRIMARY KEY,            -- id of the record that proposed
@@ -26,3 +30,5 @@ CREATE UNIQUE INDEX approval_open ON approval (action, target_type, target_id) W
 CREATE INDEX approval_due_idx ON approval (expires_at) WHERE state = 'open';
 
 GRANT SELECT, INSERT, UPDATE ON approval TO mandate_service;
+
+-- migrate:down

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
@@ -14,10 +15,11 @@ from service.errors import Code, Refusal
 if TYPE_CHECKING:
     from service.policy import Policy, Terms
 
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+\z", description="Opaque id.")]
+ID_PATTERN = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$", description="Opaque id.")]
 Reason = Annotated[
     str,
-    msgspec.Meta(max_length=40, pattern=r"^[a-z][a-z0-9_]*\z", description="A code of the published list of reasons."),
+    msgspec.Meta(max_length=40, pattern=r"^[a-z][a-z0-9_]*$", description="A code of the published list of reasons."),
 ]
 Note = Annotated[
     str,
@@ -26,7 +28,7 @@ Note = Annotated[
 Instant = Annotated[dt.datetime, msgspec.Meta(tz=True, description="RFC 3339 instant.")]
 Jurisdiction = Annotated[
     str,
-    msgspec.Meta(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})\z", description="CN, CN-######, EU or EU-XX."),
+    msgspec.Meta(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})$", description="CN, CN-######, EU or EU-XX."),
 ]
 
 

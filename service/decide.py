@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from service.action import Action, Change, Situation, Stand, action_name
 from service.caller import Relation
 from service.errors import Code, Refusal
 
-if TYPE_CHECKING:
-    from service.policy import Terms, Verdict
+from service.policy import Terms, Verdict
 
 #: What a refusal is called when only this relation was lacking; the first that applies.
 _LACKING = (
@@ -18,6 +17,10 @@ _LACKING = (
     (Relation.APART, Code.OWN_MATTER),
     (Relation.UNINVOLVED, Code.OWN_MATTER),
     (Relation.IN_SCOPE, Code.OUTSIDE_SCOPE),
+)
+
+FOUNDING = Verdict(
+    allowed=True, rule="founding", standing=None, relation=None, terms=Terms(basis=("platform-choice",)), lacking=frozenset()
 )
 
 
@@ -31,7 +34,9 @@ class Judged(NamedTuple):
 
 
 def allow(action: Action, here: Situation, stand: Stand) -> Verdict:
-    """Ask the policy. Raises Refusal: the denying line, or the relation that was lacking, or `refused` with rule none."""
+    """Ask the policy; founding asks nobody, for there is nobody yet. Raises Refusal: the denying line, or the relation that was lacking, or `refused` with rule none."""
+    if here.caller.kind == "founding":
+        return FOUNDING
     verdict = here.policy.decide(stand.standings, action_name(action), stand.relations, stand.tier)
     if verdict.allowed:
         return verdict
@@ -45,21 +50,20 @@ def allow(action: Action, here: Situation, stand: Stand) -> Verdict:
     raise Refusal(Code.REFUSED, rule=verdict.rule)
 
 
-def weigh_reason(action: Action, here: Situation, stand: Stand, terms: Terms) -> None:
+def weigh_reason(action: Action, here: Situation, terms: Terms) -> None:
     """Refuse a reason that is missing, not on the published list, or whose note is too thin for the tier (S018)."""
     reason, note = action.why()
     if (terms.needs_reason and reason is None) or (reason is not None and reason not in here.policy.reasons):
         raise Refusal(Code.REASON_MISSING, pointer="/reason")
-    if terms.needs_note:
-        letters = sum(unicodedata.category(char)[0] in "LN" for char in note or "")
-        least = here.policy.tier_effect("group", "reason_note_min_chars", stand.tier) if stand.tier else 0
-        if isinstance(least, int) and least and (letters == 0 or len((note or "").strip()) < least):
-            raise Refusal(Code.REASON_MISSING, pointer="/note", minimum=least)
+    if terms.note_min_chars:
+        text = (note or "").strip()
+        if len(text) < terms.note_min_chars or not any(unicodedata.category(char)[0] in "LN" for char in text):
+            raise Refusal(Code.REASON_MISSING, pointer="/note", minimum=terms.note_min_chars)
 
 
 def judge(action: Action, here: Situation, stand: Stand) -> Judged:
     """Decide `action` for a caller who stands as `stand`. Raises Refusal in the order of domain.md section (f)."""
     verdict = allow(action, here, stand)
     change = action.change(here, verdict.terms)
-    weigh_reason(action, here, stand, verdict.terms)
+    weigh_reason(action, here, verdict.terms)
     return Judged(stand, verdict, change, verdict.terms.persons if change.persons is None else change.persons)

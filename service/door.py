@@ -547,7 +547,7 @@ class Door:
             act=action_name(action),
             out=answer.outcome,
             by_kind=by_kind,
-            by_standing=None if standing is None else f"{target.type}.{standing}" if by_kind == "person" else str(standing),
+            by_standing=_capacity(caller, target, standing),
             by=by,
             rule=rule,
             why=reason if reason in here.policy.reasons else None,
@@ -599,6 +599,15 @@ def _actor(caller: Caller) -> tuple[str, Subject | None]:
     if caller.kind in {"staff", "regulator"}:
         return "staff", Subject("staff", caller.staff_id)
     return "system", None
+
+
+def _capacity(caller: Caller, target: Subject, standing: str | None) -> str | None:
+    """The record's `by.standing`: `group.owner` for people, `staff.moderator`, `system.sweep`."""
+    if caller.kind in {"backend", "sweep", "founding"}:
+        return f"system.{caller.kind}"
+    if standing is None:
+        return None
+    return f"{target.type}.{standing}" if caller.kind == "person" else f"staff.{standing}"
 
 
 def _born(action: Action, subjects: dict[str, Subject]) -> Sequence[Subject]:

@@ -85,6 +85,7 @@ class Code(StrEnum):
     BODY_TOO_LARGE = "body_too_large", 413, False, "The body is larger than the service takes."
     MEDIA_TYPE = "media_type", 415, False, "The body must be application/json."
     DATABASE_UNAVAILABLE = "database_unavailable", 503, False, "The database does not answer; try again later."
+    INTERNAL = "internal", 500, False, "An error of the service; nothing was done."
 
 
 class Refusal(Exception):

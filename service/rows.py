@@ -40,7 +40,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One row. A subclass names its `table`, its `key` and, where only open rows count, the `only` clause.
 
     `locks`: looking at it locks it; off for parts whose parent is locked by the same act. `reading`
-    is the lock of acts that only read it: `share`, or `read` where no invariant rests on it staying as it is. Columns are the fields, in
+    is the lock of acts that only read it: `share`, or `read` where no invariant rests on it staying as it is. `appended`:
+    rows are only ever added. Columns are the fields, in
     their order; anything but text, integers, booleans, instants and bytes is kept as jsonb.
     """
 
@@ -50,6 +51,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     only: ClassVar[str] = ""
     locks: ClassVar[bool] = False
     reading: ClassVar[str] = "share"
+    appended: ClassVar[bool] = False
     _sql: ClassVar[dict[str, str]]
     _json: ClassVar[dict[int, Any]]
 
@@ -83,7 +85,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             "apply": (
                 f"INSERT INTO {cls.table} ({', '.join(names)}) SELECT {columns}"  # noqa: S608 - names of ours
                 f" FROM unnest({values}) AS u({', '.join(f'v{i}' for i in range(len(names)))})"
-                f" ON CONFLICT ({', '.join(cls.key)}) DO {f'UPDATE SET {update}' if rest else 'NOTHING'}"
+                + ("" if cls.appended else f" ON CONFLICT ({', '.join(cls.key)}) DO UPDATE SET {update}")
             ),
         }
         return cls._sql

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from service.action import Need, Situation, Stand
+import msgspec
+
+from service.action import Action, Change, Id, Jurisdiction, Need, Note, Reason, Situation, Stand, Subject
 from service.caller import Caller, Relation, Standing
 from service.db import Reader
 from service.domain.people import Person
 from service.errors import Code, Refusal
 from service.rows import Row, subject
+
+if TYPE_CHECKING:
+    from service.policy import Terms
 
 #: Relations that hold for machines: they have no stake; the policy limits them by standing alone.
 _MACHINE = frozenset({Relation.ANY, Relation.HERE, Relation.SELF, Relation.OWN, Relation.APART, Relation.IN_SCOPE})
@@ -128,3 +133,132 @@ def stand(here: Situation, *, parties: tuple[str, ...] = (), own: bool = False, 
         return Stand((Standing.OWNER if own else Standing.STRANGER,), frozenset(relations), parties=parties)
     relations.add(Relation.IN_SCOPE)
     return Stand(here.get(OpenRoles, caller.staff_id).standings(), frozenset(relations), parties=parties)
+
+
+# Acts
+
+HEAD = "head_of_content_safety"
+Office = Literal["moderator", "classifier", "approver", "compliance", "auditor", "regulator", "head_of_content_safety"]
+
+
+class PostHolder(Row, frozen=True, kw_only=True):
+    """Who holds a post now: the open interval of the whole house. Looked at, never written."""
+
+    table = "staff_role"
+    key = ("standing",)
+    only = "t.until_at IS NULL AND t.standing = 'head_of_content_safety'"
+
+    standing: str
+    by_record: str
+    staff_id: str
+    from_at: dt.datetime
+
+
+class _OfStaff(Action, frozen=True, kw_only=True):
+    staff_id: Id
+
+    def target(self, here: Situation) -> Subject:
+        del here
+        return Subject("staff", self.staff_id)
+
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        return [
+            Need(Staff, (self.staff_id,), write=True),
+            Need(OpenRoles, (self.staff_id,)),
+            Need(PostHolder, (HEAD,), write=True),
+            *needs_of(caller),
+        ]
+
+    def stand(self, here: Situation) -> Stand:
+        someone = here.find(Staff, self.staff_id)
+        same = () if someone is None or someone.person_id is None else (f"person:{someone.person_id}",)
+        stood = stand(here, parties=(f"staff:{self.staff_id}", *same))
+        if someone is None:
+            return stood
+        return stood._replace(jurisdiction=someone.jurisdiction, version=someone.version)
+
+
+class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
+    """Give a member of staff a standing, or the post of head of content safety, from now on (S211, S212).
+
+    The post is never empty: appointing another ends the holder's interval at the same instant.
+    """
+
+    created: ClassVar[bool] = True
+
+    standing: Office
+    person_id: Id | None = None
+    jurisdiction: Jurisdiction | None = None
+    reason: Reason | None = None
+    note: Note | None = None
+
+    def asked(self) -> dict[str, str]:
+        return {"standing": self.standing}
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `already_in_state`."""
+        del terms
+        held = here.get(OpenRoles, self.staff_id).roles
+        if any(role.standing == self.standing for role in held):
+            raise Refusal(Code.ALREADY_IN_STATE)
+        someone = here.find(Staff, self.staff_id)
+        if someone is None:
+            row = Staff(
+                staff_id=self.staff_id,
+                person_id=self.person_id,
+                jurisdiction=self.jurisdiction or "CN",
+                created_at=here.at,
+            )
+        else:
+            row = msgspec.structs.replace(
+                someone, person_id=self.person_id or someone.person_id, version=someone.version + 1
+            )
+        role = StaffRole(by_record=here.record_id, staff_id=self.staff_id, standing=self.standing, from_at=here.at)
+        holder = here.find(PostHolder, HEAD) if self.standing == HEAD else None
+        ended = [] if holder is None else [_closed(here, holder.by_record, holder.staff_id, HEAD, holder.from_at)]
+        return Change(
+            writes=[row, *ended, role],
+            after={"standing": self.standing},
+            about={} if holder is None else {"before": Subject("staff", holder.staff_id)},
+            links=[] if holder is None else [holder.by_record],
+            result={"standing": self.standing, "version": row.version},
+        )
+
+
+class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
+    """Take a standing away; acts done under it stay as they were (S212). A post is not dismissed but passed on."""
+
+    standing: Literal["moderator", "classifier", "approver", "compliance", "auditor", "regulator"]
+    reason: Reason | None = None
+    note: Note | None = None
+
+    def asked(self) -> dict[str, str]:
+        return {"standing": self.standing}
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `not_in_state`."""
+        del terms
+        someone = here.get(Staff, self.staff_id)
+        role = next((one for one in here.get(OpenRoles, self.staff_id).roles if one.standing == self.standing), None)
+        if role is None:
+            raise Refusal(Code.NOT_IN_STATE)
+        return Change(
+            writes=[
+                msgspec.structs.replace(someone, version=someone.version + 1),
+                _closed(here, role.by_record, role.staff_id, role.standing, role.from_at),
+            ],
+            before={"standing": self.standing},
+            links=[role.by_record],
+            result={"ended": self.standing, "version": someone.version + 1},
+        )
+
+
+def _closed(here: Situation, by_record: str, staff_id: str, standing: str, from_at: dt.datetime) -> StaffRole:
+    return StaffRole(
+        by_record=by_record,
+        staff_id=staff_id,
+        standing=standing,
+        from_at=from_at,
+        until_at=here.at,
+        ended_record=here.record_id,
+    )

@@ -21,7 +21,7 @@ WITH r AS (
 ), k AS (
     INSERT INTO request_key (key, asked, status, answer, at)
     SELECT key, asked, status, answer, :at
-    FROM unnest(:keys::bytea[], :asked::bytea[], :statuses::smallint[], :answers::bytea[]) AS u (key, asked, status, answer)
+    FROM unnest(:keys::bytea[], :asked::bytea[], :statuses::bigint[], :answers::bytea[]) AS u (key, asked, status, answer)
 ), o AS (
     INSERT INTO outbox (rid, at, kind, payload)
     SELECT rid, :at, kind, payload::jsonb

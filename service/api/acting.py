@@ -1,0 +1,161 @@
+"""From a request to the door and back: the one way every governed route goes.
+
+A route names a method, a path and an action; the path's parameters and the body's members together are the action.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.handlers import HTTPRouteHandler
+
+from service.action import Action, action_name
+from service.api.callers import Callers
+from service.api.problems import response_of
+from service.caller import Caller
+from service.door import Answer, Door
+from service.errors import Code, Refusal
+from service.trail.writing import clean_text
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+_PLACE = re.compile(r" - at `(key in )?\$(.*)`$")
+_STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
+_FIELD = re.compile(r"field `([^`]+)`")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def governed(
+    method: str, path: str, action: type[Action], *, example: Mapping[str, Any], summary: str | None = None
+) -> HTTPRouteHandler:
+    """Make the route of one action; `example` is the body shown in the documentation and tried in a test."""
+    parameters = tuple(re.findall(r"\{(\w+)\}", path))
+
+    async def act(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await answer_to(request, action, {name: request.path_params[name] for name in parameters})
+
+    act.__name__ = action_name(action).replace(".", "_")
+    act.__doc__ = action.__doc__
+    return HTTPRouteHandler(
+        re.sub(r"\{(\w+)\}", r"{\1:str}", path),
+        http_method=method,  # type: ignore[arg-type]
+        operation_id=action_name(action),
+        summary=summary,
+        tags=[action_name(action).split(".", 1)[0]],
+        opt={"action": action, "example": dict(example), "parameters": parameters},
+        status_code=200,
+        media_type=JSON,
+    )(act)
+
+
+async def answer_to(request: Request[Any, Any, Any], action: type[Action], given: Mapping[str, str]) -> Response[bytes]:
+    """Decode, ask the door, encode. Raises Refusal for what cannot be asked at all."""
+    headers = {name.lower(): value for name, value in request.scope["headers"]}
+    state = request.app.state
+    callers: Callers = state.callers
+    door: Door = state.door
+    caller = await callers.caller(headers)
+    asked = decoded(action, await body_of(request, headers), given)
+    key = request_key(headers)
+    expected = expected_version(headers)
+    answer = await door.act(asked, caller=caller, key=key, expected=expected, request_id=request.scope["request_id"])
+    return response_of(answer, callers.limits(caller.key_id))
+
+
+async def body_of(request: Request[Any, Any, Any], headers: Mapping[bytes, bytes]) -> bytes:
+    """The body, when it is JSON or empty."""
+    body = await request.body()
+    if body:
+        media = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
+        if media != b"application/json":
+            raise Refusal(Code.MEDIA_TYPE)
+    return body
+
+
+def request_key(headers: Mapping[bytes, bytes]) -> str:
+    """The Idempotency-Key: 1 to 255 printable ASCII characters. Raises Refusal `request_key_missing`, `malformed`."""
+    raw = headers.get(b"idempotency-key")
+    if raw is None:
+        raise Refusal(Code.REQUEST_KEY_MISSING, pointer="Idempotency-Key")
+    text = raw.decode("latin-1").strip()
+    if not _KEY.fullmatch(text):
+        raise Refusal(Code.MALFORMED, pointer="Idempotency-Key")
+    return text
+
+
+def expected_version(headers: Mapping[bytes, bytes]) -> int | None:
+    """The version in If-Match, an ETag like "7". Raises Refusal `malformed`."""
+    raw = headers.get(b"if-match")
+    if raw is None:
+        return None
+    match = re.fullmatch(rb'"([0-9]{1,18})"', raw.strip())
+    if match is None:
+        raise Refusal(Code.MALFORMED, pointer="If-Match", why='an ETag of the subject, such as "7"')
+    return int(match[1])
+
+
+def decoded(action: type[Action], body: bytes, given: Mapping[str, str]) -> Action:
+    """Make the action of a body and the path's parameters. Raises Refusal `malformed` with a JSON pointer."""
+    members = parsed(body) if body else {}
+    if not isinstance(members, dict):
+        raise Refusal(Code.MALFORMED, pointer="", why="the body must be an object")
+    for name in (*given, "action"):
+        if name in members:
+            raise Refusal(Code.MALFORMED, pointer=f"/{name}", why="named by the path")
+    return converted({**members, **given}, action)
+
+
+def parsed(body: bytes) -> Any:
+    """Parse JSON. Raises Refusal `malformed`."""
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(Code.MALFORMED, pointer="", why=_plain(error)) from None
+
+
+def converted(members: dict[str, Any], action: Any) -> Any:
+    """Make an action (or a union of them) of its members; texts are brought into NFC. Raises Refusal `malformed`."""
+    members = {name: _clean(value, f"/{name}") for name, value in members.items()}
+    try:
+        return msgspec.convert(members, action)
+    except msgspec.ValidationError as error:
+        raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
+
+
+def _clean(value: Any, pointer: str) -> Any:
+    """Bring every text into NFC. Patterns end in `$`, which a last newline slips past: so no text may end in one."""
+    if isinstance(value, str):
+        if "\x00" in value or value.endswith("\n"):
+            raise Refusal(Code.MALFORMED, pointer=pointer, why="holds a NUL or ends in a newline")
+        if not value.isascii():
+            try:
+                return clean_text(value)
+            except ValueError as error:
+                raise Refusal(Code.MALFORMED, pointer=pointer, why=_plain(error)) from None
+    elif isinstance(value, list):
+        return [_clean(item, f"{pointer}/{place}") for place, item in enumerate(value)]
+    elif isinstance(value, dict):
+        return {_clean(name, pointer): _clean(item, f"{pointer}/{name}") for name, item in value.items()}
+    return value
+
+
+def pointer_of(message: str) -> str:
+    """The JSON pointer of the member that a validation message speaks of."""
+    place = _PLACE.search(message)
+    steps = [first or second for first, second in _STEP.findall(place[2])] if place else []
+    if "missing required" in message or "unknown field" in message:
+        steps += _FIELD.findall(message)
+    return "".join(f"/{step}" for step in steps)
+
+
+def _plain(error: Exception) -> str:
+    return _PLACE.sub("", str(error))[:200]
+
+
+__all__ = ["Answer", "Caller", "answer_to", "decoded", "governed", "pointer_of"]

@@ -1,0 +1,83 @@
+"""Who asks, over HTTP: a bearer key, and the person a backend acts for. What he may do is found by the door."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from service.action import ID_PATTERN
+from service.caller import Caller
+from service.db import Db, queries
+from service.domain.keys import ApiKey
+from service.errors import Code, Refusal
+
+sql = queries(__file__)
+_REMEMBERED = 10_000
+
+
+class Callers:
+    """Tells callers by their keys, and how often each asks.
+
+    Which key a token belongs to never changes, so it is remembered; whether the key still holds is asked by the door,
+    inside the act's transaction, and by `reading` for reads.
+    """
+
+    def __init__(self, db: Db, per_minute: int) -> None:
+        """`per_minute`: requests per key in one process."""
+        self._db = db
+        self._known: OrderedDict[bytes, ApiKey] = OrderedDict()
+        self._limit = RateLimitItemPerMinute(per_minute)
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    async def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
+        """Return who asks. Raises Refusal `key_invalid`, `malformed`, `too_many`, or DatabaseUnavailable."""
+        key = await self._key(headers)
+        person = headers.get(b"x-on-behalf-of")
+        if key.kind == "backend":
+            if person is None:
+                return Caller(kind="backend", key_id=key.key_id)
+            return Caller(kind="person", key_id=key.key_id, person_id=_id(person))
+        if person is not None:
+            raise Refusal(Code.MALFORMED, pointer="X-On-Behalf-Of", why="only a backend's key acts for people")
+        return Caller(kind=key.kind, key_id=key.key_id, staff_id=key.staff_id or "")
+
+    def limits(self, key_id: str) -> dict[str, str]:
+        """The standard headers that tell how much a key has left."""
+        stats = self._limiter.get_window_stats(self._limit, key_id)
+        return {
+            "ratelimit-limit": str(self._limit.amount),
+            "ratelimit-remaining": str(stats.remaining),
+            "ratelimit-reset": str(max(0, int(stats.reset_time - time.time()))),
+        }
+
+    async def _key(self, headers: Mapping[bytes, bytes]) -> ApiKey:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not token:
+            raise Refusal(Code.KEY_INVALID)
+        digest = hashlib.sha256(token.strip()).digest()
+        key = self._known.get(digest)
+        if key is None:
+            async with self._db.read() as db:
+                record = await sql.key_of_token(db, token_sha256=digest)
+            if record is None:
+                raise Refusal(Code.KEY_INVALID)
+            key = ApiKey.from_record(record)
+            self._known[digest] = key
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        if not self._limiter.hit(self._limit, key.key_id):
+            raise Refusal(Code.TOO_MANY, seconds=int(self.limits(key.key_id)["ratelimit-reset"]))
+        return key
+
+
+def _id(raw: bytes) -> str:
+    text = raw.decode("latin-1")
+    if not ID_PATTERN.fullmatch(text):
+        raise Refusal(Code.MALFORMED, pointer="X-On-Behalf-Of")
+    return text

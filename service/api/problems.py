@@ -1,0 +1,72 @@
+"""Every error in one shape: RFC 9457 problem documents with a stable code; and every answer of the door as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from service.db import DatabaseUnavailable
+from service.door import Answer
+from service.errors import Code, Refusal, problem
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+RETRY_SECONDS = 1
+_log = structlog.get_logger("mandate.problems")
+_BY_STATUS = {
+    400: Code.MALFORMED,
+    404: Code.NOT_FOUND,
+    405: Code.METHOD_NOT_ALLOWED,
+    413: Code.BODY_TOO_LARGE,
+    415: Code.MEDIA_TYPE,
+}
+
+
+def response_of(answer: Answer, headers: Mapping[str, str]) -> Response[bytes]:
+    """An answer of the door over HTTP."""
+    media = PROBLEM if answer.status >= 400 else JSON  # noqa: PLR2004 - HTTP
+    return Response(answer.body, status_code=answer.status, media_type=media, headers=dict(headers))
+
+
+def refuse(_: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
+    """A refusal that never reached the record."""
+    if refusal.__cause__ is not None:
+        _log.error("broken", exc_info=refusal.__cause__)
+    headers: dict[str, str] = {}
+    if refusal.code.status in {429, 503}:
+        headers["retry-after"] = str(refusal.data.get("seconds", RETRY_SECONDS))
+    if refusal.code is Code.KEY_INVALID:
+        headers["www-authenticate"] = "Bearer"
+    return Response(
+        msgspec.json.encode(problem(refusal)), status_code=refusal.code.status, media_type=PROBLEM, headers=headers
+    )
+
+
+def unavailable(request: Request[Any, Any, Any], _: DatabaseUnavailable) -> Response[bytes]:
+    """The database is away: nothing was done."""
+    return refuse(request, Refusal(Code.DATABASE_UNAVAILABLE))
+
+
+def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What the framework refuses before any route."""
+    code = _BY_STATUS.get(error.status_code, Code.INTERNAL if error.status_code >= 500 else Code.MALFORMED)  # noqa: PLR2004
+    return refuse(request, Refusal(code))
+
+
+def broken(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """An error of ours: the log says why, the caller learns only that it is ours."""
+    _log.error("broken", exc_info=error)
+    return refuse(request, Refusal(Code.INTERNAL))
+
+
+HANDLERS: dict[Any, Any] = {
+    Refusal: refuse,
+    DatabaseUnavailable: unavailable,
+    HTTPException: http,
+    Exception: broken,
+}

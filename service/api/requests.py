@@ -1,0 +1,57 @@
+"""Every request has an id, every answer carries it, and each leaves one line in the log."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.clock import to_us
+from service.trail.writing import uuid7
+from service.watch import Watching
+
+_SOUND = re.compile(rb"[A-Za-z0-9._:@-]{1,128}")
+
+
+def numbered(app: ASGIApp) -> ASGIApp:
+    """Wrap the app: take the caller's X-Request-Id where it is sound, else make one."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        since = time.perf_counter()
+        state = scope["app"].state
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = given if _SOUND.fullmatch(given) else uuid7(to_us(state.clock.now())).encode()
+        inside: Any = scope
+        inside["request_id"] = request_id.decode()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await app(scope, receive, answer)
+        finally:
+            watch: Watching = state.watch
+            watch.answered(
+                method=scope["method"],
+                route=_route(inside),
+                status=status,
+                request_id=inside["request_id"],
+                seconds=time.perf_counter() - since,
+            )
+
+    return serve
+
+
+def _route(scope: Any) -> str:
+    """The route's template, never the path itself: that holds ids."""
+    return str(scope.get("path_template", "")) or "none"

@@ -1,0 +1,3 @@
+-- name: is_founded$
+-- Whether there is any staff.
+SELECT EXISTS (SELECT FROM staff);
