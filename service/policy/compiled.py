@@ -27,6 +27,7 @@ from .vocabulary import RELATIONS, STANDINGS, TIERS
 logging.getLogger("casbin").setLevel(logging.CRITICAL)
 
 FORMAT = 1
+EFFECT = "some(where (p.eft == allow)) && !some(where (p.eft == deny))"
 MOST_MODEL_LINES = 9
 REQUEST = ["r_standing", "r_action", "r_relation", "r_tier"]
 RULE = ["p_id", "p_standing", "p_action", "p_relation", "p_tier", "p_eft"]
@@ -56,30 +57,39 @@ def read_model(data: bytes, findings: Findings) -> str | None:
     text = read_text(data, findings)
     if text is None:
         return None
-    rules = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    line_of = {line.partition("=")[0].strip(): number for number, line in rules}
-    if len(rules) > MOST_MODEL_LINES:
-        findings.add(
-            rules[MOST_MODEL_LINES][0], "model.conf is ten lines or longer", "keep it short enough to read"
-        )
-        return None
-    matchers = [line.partition("=")[2] for _, line in rules if line.startswith("m ")]
-    if len(matchers) != 1 or not MATCHER.fullmatch(matchers[0]):
-        findings.add(
-            line_of.get("m", 1), "the matcher is more than comparisons", "compare r.* with p.* and words only"
-        )
+    before = len(findings.problems)
+    line_of, value_of = _definitions(text)
+    numbers = [number for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if len(numbers) > MOST_MODEL_LINES:
+        findings.add(numbers[MOST_MODEL_LINES], "model.conf is ten lines or longer", "keep it short to read")
+    if value_of.get("e") != EFFECT:
+        findings.add(line_of.get("e", 1), "the effect is not allow-and-not-deny", f"write e = {EFFECT}")
+    if not MATCHER.fullmatch(value_of.get("m", "")):
+        what = "the matcher is more than comparisons"
+        findings.add(line_of.get("m", 1), what, "compare r.* with p.* and words only")
+    if len(findings.problems) > before:
         return None
     try:
         _probe(text)
     except ModelError as fault:
-        findings.add(line_of.get("m", 1), str(fault), "restore the published model")
+        findings.add(line_of["m"], str(fault), "restore the published model")
         return None
     except Exception as error:  # noqa: BLE001 -- casbin and its evaluator raise whatever they meet
-        findings.add(
-            line_of.get("m", 1), f"casbin cannot use it ({type(error).__name__}: {error})", "correct it"
-        )
+        findings.add(line_of["m"], f"casbin cannot use it ({type(error).__name__}: {error})", "correct it")
         return None
     return text
+
+
+def _definitions(text: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Where each name of the model is defined, and as what; a name defined twice has no value."""
+    line_of: dict[str, int] = {}
+    value_of: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        name, equals, value = line.partition("=")
+        if equals:
+            value_of[name.strip()] = "" if name.strip() in line_of else value.strip()
+            line_of[name.strip()] = number
+    return line_of, value_of
 
 
 def compile_table(model: str, lines: Sequence[Line]) -> Table:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -80,9 +81,7 @@ REFUSED = Verdict(False, NO_RULE, None, None, NO_TERMS, frozenset())
 
 
 class Policy:
-    """An edition, read and checked as a whole. Immutable by convention; made by `from_folder` and
-    `from_files`.
-    """
+    """An edition, read and checked as a whole; immutable. Made by `from_folder` and `from_files` only."""
 
     def __init__(
         self,
@@ -94,13 +93,16 @@ class Policy:
         catalogues: tuple[dict[str, Measure], dict[str, Violation], dict[str, Reason]],
         table: Table,
     ) -> None:
-        self.files: dict[str, bytes] = dict(files)
+        self.files: Mapping[str, bytes] = MappingProxyType(dict(files))
         self.edition: str = digest(files)
         self.lines: tuple[Line, ...] = tuple(lines)
         self.parameters: Parameters = parameters
-        self.tiers: dict[str, TierTable] = dict(tiers)
-        self.measures, self.violations, self.reasons = catalogues
-        self.table: Table = table
+        self.tiers: Mapping[str, TierTable] = MappingProxyType(dict(tiers))
+        measures, violations, reasons = catalogues
+        self.measures: Mapping[str, Measure] = MappingProxyType(measures)
+        self.violations: Mapping[str, Violation] = MappingProxyType(violations)
+        self.reasons: Mapping[str, Reason] = MappingProxyType(reasons)
+        self.table: Mapping[Cell, int] = MappingProxyType(table)
         self._terms = self._resolve_terms()
         self._choices = self._arrange()
 
