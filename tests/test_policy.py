@@ -333,6 +333,16 @@ def removed(name: str) -> Callable[[Path], int]:
     return remove
 
 
+def emptied(name: str) -> Callable[[Path], int]:
+    """A file with nothing in it."""
+
+    def empty(folder: Path) -> int:
+        (folder / name).write_text("")
+        return 1
+
+    return empty
+
+
 def added(name: str) -> Callable[[Path], int]:
     """A file that does not belong there."""
 
@@ -506,6 +516,7 @@ FAULTS: list[Fault] = [
     ("model.conf", broken("model.conf", "e = some", "e = any"), "effect is not allow-and-not-deny"),
     ("violations.csv", removed("violations.csv"), "is missing"),
     ("README.md", removed("README.md"), "is missing"),
+    ("README.md", emptied("README.md"), "is empty"),
     ("rules.csv~", added("rules.csv~"), "is no policy file"),
 ]
 
@@ -566,7 +577,7 @@ def test_the_edition_changes_with_any_byte(name: str, policy: Policy) -> None:
 
 def test_the_edition_is_the_same_from_folder_and_from_files(policy: Policy, folder: Path) -> None:
     """The same bytes are the same edition, wherever they come from and in whatever order."""
-    files = dict(reversed(policy.files.items()))
+    files = {name: policy.files[name] for name in reversed(FILES)}
     assert Policy.from_files(files).edition == Policy.from_folder(folder).edition == policy.edition
 
 

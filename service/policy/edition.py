@@ -127,7 +127,8 @@ class Policy:
         _check_names(files, problems)
         readable = {name: files.get(name, b"") for name in FILES}
         sheet = {name: Findings(name, problems if name in files else []) for name in FILES}
-        read_text(readable["README.md"], sheet["README.md"])
+        if not (read_text(readable["README.md"], sheet["README.md"]) or "").strip():
+            sheet["README.md"].add(1, "is empty", "say how this folder is read")
         tiers = read_tiers(readable["tiers.csv"], sheet["tiers.csv"])
         parameters = read_parameters(readable["parameters.csv"], sheet["parameters.csv"])
         measures = read_measures(readable["measures.csv"], sheet["measures.csv"])
