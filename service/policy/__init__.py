@@ -1,4 +1,5 @@
-"""Policy: who may do what to whom, under which terms; data in `policies/`, compiled once, asked in a microsecond.
+"""Policy: who may do what to whom, under which terms; data in `policies/`, compiled once, asked in a
+microsecond.
 
 Casbin lives here and nowhere else. An edition is read strictly or not at all.
 """

@@ -3,6 +3,7 @@
 This module reads and checks; computing a tier from facts is done elsewhere with these shapes.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +16,8 @@ COLUMNS = ("code", "subject", "part", "input", "band", "tier", "value", "unit", 
 PARTS = ("points", "threshold", "floor", "effect")
 HIGHEST_SCORE = 100
 YES_NO = ("no", "yes")
-# By input: the words its points must cover, or None where numbers are counted (open end), or the highest number.
+# By input: the words its points must cover, or None where numbers are counted (open end), or the highest
+# number.
 POINTS: Mapping[str, Mapping[str, tuple[str, ...] | int | None]] = {
     "group": {
         "nature": GROUP_CLASSES,
@@ -91,8 +93,8 @@ class Scale(msgspec.Struct, frozen=True):
     def of(self, given: str | bool | float | None) -> int | None:
         """The worth of a fact: points or a tier; None where the scale says nothing about it.
 
-        True and False read as yes and no, None as unknown; a number with a fraction counts as the whole below it;
-        a number under the lowest band is worth nothing here.
+        True and False read as yes and no, None as unknown; a number with a fraction counts as the whole
+        below it; a number under the lowest band is worth nothing here.
         """
         if given is None or isinstance(given, (str, bool)):
             word = {None: "unknown", True: "yes", False: "no"}.get(given, given)
@@ -107,8 +109,8 @@ class Scale(msgspec.Struct, frozen=True):
 class TierTable(msgspec.Struct, frozen=True):
     """Everything tiers.csv says about one kind of subject (group or account).
 
-    `points` and `floors` by input; `thresholds` map a score of 0 to 100 to a tier; `effects` hold by name the four
-    values for tiers 1 to 4, None meaning no maximum or not applicable.
+    `points` and `floors` by input; `thresholds` map a score of 0 to 100 to a tier; `effects` hold by name
+    the four values for tiers 1 to 4, None meaning no maximum or not applicable.
     """
 
     points: dict[str, Scale]
@@ -118,7 +120,9 @@ class TierTable(msgspec.Struct, frozen=True):
 
 
 def read_tiers(data: bytes, findings: Findings) -> dict[str, TierTable] | None:
-    """The tables by subject, or None with findings: gaps, overlaps, a tier without its value, unknown words."""
+    """The tables by subject, or None with findings: gaps, overlaps, a tier without its value, unknown
+    words.
+    """
     rows = read_sheet(data, COLUMNS, ("code",), findings, may_be_empty=("band", "tier"))
     before = len(findings.problems)
     sound = [row for row in rows if _is_sound(row, findings)]
@@ -192,7 +196,7 @@ def _scale(rows: Sequence[Row], highest: int, findings: Findings) -> Scale:
         else:
             bands.append((band, row))
     bands.sort(key=lambda pair: pair[0].low)
-    for (lower, _), (upper, row) in zip(bands, bands[1:], strict=False):
+    for (lower, _), (upper, row) in itertools.pairwise(bands):
         if lower.high is None or upper.low <= lower.high:
             findings.add(row.line, f"band {row['band']} overlaps the one before", "begin one above its end")
         elif upper.low != lower.high + 1:

@@ -57,7 +57,9 @@ ENDLESS = ("until_lifted", "permanent")
 
 
 class Term(msgspec.Struct, frozen=True):
-    """How long a measure holds: `kind` is duration, once, until_lifted or permanent; `seconds` only for durations."""
+    """How long a measure holds: `kind` is duration, once, until_lifted or permanent; `seconds` only for
+    durations.
+    """
 
     kind: str
     seconds: int | None
@@ -66,10 +68,10 @@ class Term(msgspec.Struct, frozen=True):
 class Measure(msgspec.Struct, frozen=True):
     """One measure of the catalogue (measures.csv).
 
-    `rank` orders by weight, 5 lightest to 95. `approvals` is how many humans must agree, the proposer included.
-    `automation`: may be imposed without a human. `restrictive`: a notice is due. `coupled` are measures that come
-    with it, each with the factor on the term. `requires`: one of these must be in force. The `dsa_` values go
-    into the EU statement of reasons; empty means none.
+    `rank` orders by weight, 5 lightest to 95. `approvals` is how many humans must agree, the proposer
+    included. `automation`: may be imposed without a human. `restrictive`: a notice is due. `coupled` are
+    measures that come with it, each with the factor on the term. `requires`: one of these must be in force.
+    The `dsa_` values go into the EU statement of reasons; empty means none.
     """
 
     code: str
@@ -95,7 +97,8 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """One violation (violations.csv): V.. about content or conduct, D.. about duties; `gravity` 1 to 5 gravest.
+    """One violation (violations.csv): V.. about content or conduct, D.. about duties; `gravity` 1 to 5
+    gravest.
 
     `dsa_category` is None where the violation is never submitted to the EU database.
     """
@@ -111,7 +114,9 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """One published reason code (reasons.csv) and the families of acts (nouns, or "*") it may be given for."""
+    """One published reason code (reasons.csv) and the families of acts (nouns, or "*") it may be given
+    for.
+    """
 
     code: str
     name_zh: str
@@ -233,8 +238,8 @@ def check_references(
 ) -> None:
     """Note group actions in measures.csv without a rule, and families that ask for a reason but have none.
 
-    `asking` are actions with a rule, each with the line of rules.csv whose terms ask for a reason (0: none asks).
-    `findings` are those of measures.csv and rules.csv, in this order.
+    `asking` are actions with a rule, each with the line of rules.csv whose terms ask for a reason (0: none
+    asks). `findings` are those of measures.csv and rules.csv, in this order.
     """
     in_measures, in_rules = findings
     for number, measure in enumerate(measures.values(), 2):

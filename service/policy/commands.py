@@ -83,7 +83,9 @@ def explain_cell(
 @click.argument("new", type=FOLDER)
 @OUTPUT
 def diff_folders(old: Path, new: Path, output: str) -> None:
-    """List every cell whose effect, rule or terms change from OLD to NEW, and every other line that changes."""
+    """List every cell whose effect, rule or terms change from OLD to NEW, and every other line that
+    changes.
+    """
     before, after = _read(old), _read(new)
     cells, values = diff(before, after), diff_values(before, after)
     if output == "json":

@@ -1,4 +1,6 @@
-"""Reading an edition aloud: why a cell is as it is, what differs between two editions, what is wrong in a folder."""
+"""Reading an edition aloud: why a cell is as it is, what differs between two editions, what is wrong in a
+folder.
+"""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -21,8 +23,8 @@ class Answer(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """Why one cell is as it is.
 
-    `line` is the deciding line in rules.csv (0 where none matched); `others` are the ids of further lines that
-    match but do not decide; `lacking` the relations under which this standing would be allowed here.
+    `line` is the deciding line in rules.csv (0 where none matched); `others` are the ids of further lines
+    that match but do not decide; `lacking` the relations under which this standing would be allowed here.
     """
 
     edition: str
@@ -58,7 +60,9 @@ class ValueChange(msgspec.Struct, frozen=True):
 
 
 def explain(policy: Policy, standing: str, action: str, relation: str, tier: int | None) -> Explanation:
-    """Why one cell is as it is. Raises ValueError for a standing, relation or tier outside the closed lists."""
+    """Why one cell is as it is. Raises ValueError for a standing, relation or tier outside the closed
+    lists.
+    """
     level = "-" if tier is None else str(tier)
     for word, words in ((standing, STANDINGS), (relation, RELATIONS), (level, TIERS)):
         if word not in words:
@@ -94,7 +98,9 @@ def answer(policy: Policy, cell: tuple[str, str, str, str]) -> Answer:
 
 
 def diff(old: Policy, new: Policy) -> list[CellChange]:
-    """Every cell that changes from one edition to another, in the order of action, standing, relation and tier."""
+    """Every cell that changes from one edition to another, in the order of action, standing, relation and
+    tier.
+    """
     changes: list[CellChange] = []
     for action in sorted({line.action for line in (*old.lines, *new.lines)}):
         for cell in ((action, s, r, t) for s in STANDINGS for r in RELATIONS for t in TIERS):
@@ -105,7 +111,9 @@ def diff(old: Policy, new: Policy) -> list[CellChange]:
 
 
 def diff_values(old: Policy, new: Policy) -> list[ValueChange]:
-    """Every line of the other files that changes, by the first cell of its row; the README and the model as wholes."""
+    """Every line of the other files that changes, by the first cell of its row; the README and the model as
+    wholes.
+    """
     changes: list[ValueChange] = []
     for name in sorted({*old.files, *new.files} - {"rules.csv"}):
         before, after = _rows(name, old.files.get(name, b"")), _rows(name, new.files.get(name, b""))

@@ -1,8 +1,9 @@
-"""Casbin decides every cell of the request domain once; the result is a table that needs no Casbin to be asked.
+"""Casbin decides every cell of the request domain once; the result is a table that needs no Casbin to be
+asked.
 
 This is the only module that may import casbin. It uses two small enforcers per action: Casbin names the last
-matching allow, so a second enforcer with the lines in reverse order is asked for the first in file order; denials
-end at the first matching line, so for them the enforcer in file order is asked.
+matching allow, so a second enforcer with the lines in reverse order is asked for the first in file order;
+denials end at the first matching line, so for them the enforcer in file order is asked.
 """
 
 import contextlib
@@ -26,11 +27,12 @@ from .vocabulary import RELATIONS, STANDINGS, TIERS
 logging.getLogger("casbin").setLevel(logging.CRITICAL)
 
 FORMAT = 1
+EFFECT = "some(where (p.eft == allow)) && !some(where (p.eft == deny))"
 MOST_MODEL_LINES = 9
 REQUEST = ["r_standing", "r_action", "r_relation", "r_tier"]
 RULE = ["p_id", "p_standing", "p_action", "p_relation", "p_tier", "p_eft"]
-# No functions, no other names, no "in" but the one for tiers: only then is asking one unnamed standing and one unnamed
-# relation per action the same as asking all of them.
+# No functions, no other names, no "in" but the one for tiers: only then is asking one unnamed standing and
+# one unnamed relation per action the same as asking all of them.
 MATCHER = re.compile(
     r"""(\s|\(|\)|&&|\|\||==|!=|"[^"]*"|r\.tier\s+in\s+p\.tier
     |r\.(standing|action|relation|tier)\b|p\.(id|standing|action|relation|tier)\b)+""",
@@ -41,10 +43,12 @@ Cell = tuple[str, str, str, str]
 """Action, standing, relation, tier."""
 
 Table = dict[Cell, int]
-"""The deciding line (index in file order) of every cell some line matches; a cell that is absent matches none."""
+"""The deciding line (index in file order) of every cell some line matches; a cell that is absent matches
+none.
+"""
 
 
-class ModelFault(Exception):
+class ModelError(Exception):
     """Casbin cannot be trusted with this model.conf, or answers otherwise than the lines say."""
 
 
@@ -53,36 +57,45 @@ def read_model(data: bytes, findings: Findings) -> str | None:
     text = read_text(data, findings)
     if text is None:
         return None
-    rules = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    line_of = {line.partition("=")[0].strip(): number for number, line in rules}
-    if len(rules) > MOST_MODEL_LINES:
-        findings.add(
-            rules[MOST_MODEL_LINES][0], "model.conf is ten lines or longer", "keep it short enough to read"
-        )
-        return None
-    matchers = [line.partition("=")[2] for _, line in rules if line.startswith("m ")]
-    if len(matchers) != 1 or not MATCHER.fullmatch(matchers[0]):
-        findings.add(
-            line_of.get("m", 1), "the matcher is more than comparisons", "compare r.* with p.* and words only"
-        )
+    before = len(findings.problems)
+    line_of, value_of = _definitions(text)
+    numbers = [number for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if len(numbers) > MOST_MODEL_LINES:
+        findings.add(numbers[MOST_MODEL_LINES], "model.conf is ten lines or longer", "keep it short to read")
+    if value_of.get("e") != EFFECT:
+        findings.add(line_of.get("e", 1), "the effect is not allow-and-not-deny", f"write e = {EFFECT}")
+    if not MATCHER.fullmatch(value_of.get("m", "")):
+        what = "the matcher is more than comparisons"
+        findings.add(line_of.get("m", 1), what, "compare r.* with p.* and words only")
+    if len(findings.problems) > before:
         return None
     try:
         _probe(text)
-    except ModelFault as fault:
-        findings.add(line_of.get("m", 1), str(fault), "restore the published model")
+    except ModelError as fault:
+        findings.add(line_of["m"], str(fault), "restore the published model")
         return None
     except Exception as error:  # noqa: BLE001 -- casbin and its evaluator raise whatever they meet
-        findings.add(
-            line_of.get("m", 1), f"casbin cannot use it ({type(error).__name__}: {error})", "correct it"
-        )
+        findings.add(line_of["m"], f"casbin cannot use it ({type(error).__name__}: {error})", "correct it")
         return None
     return text
+
+
+def _definitions(text: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Where each name of the model is defined, and as what; a name defined twice has no value."""
+    line_of: dict[str, int] = {}
+    value_of: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        name, equals, value = line.partition("=")
+        if equals:
+            value_of[name.strip()] = "" if name.strip() in line_of else value.strip()
+            line_of[name.strip()] = number
+    return line_of, value_of
 
 
 def compile_table(model: str, lines: Sequence[Line]) -> Table:
     """Ask Casbin about every distinct input of every action and spread the answers over the whole domain.
 
-    Raises ModelFault where Casbin's answer and the effect of the line it names differ.
+    Raises ModelError where Casbin's answer and the effect of the line it names differ.
     """
     by_action: dict[str, list[int]] = {}
     for index, line in enumerate(lines):
@@ -101,12 +114,14 @@ def plain_enforcer(model: str, lines: Iterable[Line]) -> casbin.Enforcer:
     for line in lines:
         rule = [line.id, line.standing, line.action, line.relation, line.tier, line.effect]
         if not loaded.add_policy("p", "p", rule):
-            raise ModelFault(f"casbin does not take {line.id}")
+            raise ModelError(f"casbin does not take {line.id}")
     return casbin.Enforcer(loaded)
 
 
 def keep_table(table: Table, edition: str, folder: Path) -> None:
-    """Write the table beside others, atomically. A folder that cannot be written costs only the next start."""
+    """Write the table beside others, atomically. A folder that cannot be written costs only the next
+    start.
+    """
     cells = [
         (action, STANDINGS.index(standing), RELATIONS.index(relation), TIERS.index(tier), index)
         for (action, standing, relation, tier), index in table.items()
@@ -125,7 +140,8 @@ def keep_table(table: Table, edition: str, folder: Path) -> None:
 
 
 def kept_table(edition: str, lines: Sequence[Line], folder: Path) -> Table | None:
-    """The table kept for this edition, or None where there is none, it is damaged, or it does not fit the lines.
+    """The table kept for this edition, or None where there is none, it is damaged, or it does not fit the
+    lines.
 
     The hash finds damage, not forgery: the folder must belong to the service alone.
     """
@@ -205,7 +221,7 @@ def _ask(
         return None
     index = index_of[named[0]]
     if (lines[index].effect == "allow") != allowed:
-        raise ModelFault(f"casbin answers {allowed} by the line {lines[index].id}")
+        raise ModelError(f"casbin answers {allowed} by the line {lines[index].id}")
     return index
 
 
@@ -218,10 +234,9 @@ def _classes(words: Sequence[str], named: Collection[str]) -> list[tuple[str, ..
 def _probe(model: str) -> None:
     loaded = Model()
     loaded.load_model_from_text(model)
-    found_request = loaded["r"]["r"].tokens
-    found_rule = loaded["p"]["p"].tokens
-    if found_request != REQUEST or found_rule != RULE:
-        raise ModelFault("request or policy definition has other columns")
+    request, rule = (loaded["r"] or {}).get("r"), (loaded["p"] or {}).get("p")
+    if request is None or rule is None or (request.tokens, rule.tokens) != (REQUEST, RULE):
+        raise ModelError("request or policy definition has other columns")
     allow = ("one", "owner", "group.mute", "lower", "*", "allow")
     tiered = ("two", "admin", "group.mute", "any", "1|2", "allow")
     deny = ("three", "owner", "group.mute", "any", "4", "deny")
@@ -242,9 +257,9 @@ def _probe(model: str) -> None:
         ((misspelt,), ("member", "group.mute", "here", "1"), False),
         ((), ("owner", "group.mute", "lower", "1"), False),
     )
-    for rules, request, expected in cases:
+    for rules, asked, expected in cases:
         loaded.clear_policy()
-        for rule in rules:
-            loaded.add_policy("p", "p", list(rule))
-        if casbin.Enforcer(loaded).enforce(*request) is not expected:
-            raise ModelFault(f"{request} by {rules} is decided {not expected}")
+        for words in rules:
+            loaded.add_policy("p", "p", list(words))
+        if casbin.Enforcer(loaded).enforce(*asked) is not expected:
+            raise ModelError(f"{asked} by {rules} is decided {not expected}")

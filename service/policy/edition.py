@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -16,7 +17,7 @@ from .catalogue import (
     read_reasons,
     read_violations,
 )
-from .compiled import Cell, ModelFault, Table, compile_table, keep_table, kept_table, read_model
+from .compiled import Cell, ModelError, Table, compile_table, keep_table, kept_table, read_model
 from .lines import Line, read_lines
 from .parameters import Parameters, read_parameters
 from .sheets import Findings, PolicyError, Problem, read_text
@@ -38,8 +39,8 @@ MUTE_LIMITS = ("admin_mute_max_s", "owner_mute_max_s", "admin_mute_all_max_s", "
 class Terms(msgspec.Struct, frozen=True):
     """Under which terms a line allows.
 
-    `persons` humans must agree (1 the caller alone, 2 plus an approver, 3 plus approver and compliance, 0 time).
-    `note_min_chars` is the shortest note accepted, in characters; 0 where none is needed.
+    `persons` humans must agree (1 the caller alone, 2 plus an approver, 3 plus approver and compliance, 0
+    time). `note_min_chars` is the shortest note accepted, in characters; 0 where none is needed.
     `basis` are codes of law or of the platform's choice, weightiest first.
     """
 
@@ -53,9 +54,9 @@ class Terms(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """What policy answers.
 
-    `rule` is the deciding line (the denying one if denied), or "none". `standing` and `relation` are those of the
-    deciding line; `standing` is None unless allowed. `lacking` names, where nothing matched, the relations under
-    which one of the caller's standings would have been allowed.
+    `rule` is the deciding line (the denying one if denied), or "none". `standing` and `relation` are those
+    of the deciding line; `standing` is None unless allowed. `lacking` names, where nothing matched, the
+    relations under which one of the caller's standings would have been allowed.
     """
 
     allowed: bool
@@ -67,7 +68,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class _Choices(msgspec.Struct, frozen=True):
-    """What one standing may get for one action at one tier, best first, and the answer where nothing holds."""
+    """What one standing may get for one action at one tier, best first, and the answer where nothing
+    holds.
+    """
 
     entries: tuple[tuple[int, str | None, Verdict], ...]
     refusal: Verdict
@@ -78,10 +81,11 @@ REFUSED = Verdict(False, NO_RULE, None, None, NO_TERMS, frozenset())
 
 
 class Policy:
-    """An edition, read and checked as a whole. Immutable by convention; made by `from_folder` and `from_files`."""
+    """An edition, read and checked as a whole; immutable. Made by `from_folder` and `from_files` only."""
 
     def __init__(
         self,
+        *,
         files: Mapping[str, bytes],
         lines: Sequence[Line],
         parameters: Parameters,
@@ -89,13 +93,16 @@ class Policy:
         catalogues: tuple[dict[str, Measure], dict[str, Violation], dict[str, Reason]],
         table: Table,
     ) -> None:
-        self.files: dict[str, bytes] = dict(files)
+        self.files: Mapping[str, bytes] = MappingProxyType(dict(files))
         self.edition: str = digest(files)
         self.lines: tuple[Line, ...] = tuple(lines)
         self.parameters: Parameters = parameters
-        self.tiers: dict[str, TierTable] = dict(tiers)
-        self.measures, self.violations, self.reasons = catalogues
-        self.table: Table = table
+        self.tiers: Mapping[str, TierTable] = MappingProxyType(dict(tiers))
+        measures, violations, reasons = catalogues
+        self.measures: Mapping[str, Measure] = MappingProxyType(measures)
+        self.violations: Mapping[str, Violation] = MappingProxyType(violations)
+        self.reasons: Mapping[str, Reason] = MappingProxyType(reasons)
+        self.table: Mapping[Cell, int] = MappingProxyType(table)
         self._terms = self._resolve_terms()
         self._choices = self._arrange()
 
@@ -112,14 +119,16 @@ class Policy:
     ) -> "Policy":
         """Read an edition from its files by name, as kept in the database.
 
-        `actions` are all known actions: each must have a rule and no rule may name another (None: not checked).
-        `cache` is a folder for compiled tables, by edition digest. Raises PolicyError with every fault found.
+        `actions` are all known actions: each must have a rule and no rule may name another (None: not
+        checked). `cache` is a folder for compiled tables, by edition digest. Raises PolicyError with every
+        fault found.
         """
         problems: list[Problem] = []
         _check_names(files, problems)
         readable = {name: files.get(name, b"") for name in FILES}
         sheet = {name: Findings(name, problems if name in files else []) for name in FILES}
-        read_text(readable["README.md"], sheet["README.md"])
+        if not (read_text(readable["README.md"], sheet["README.md"]) or "").strip():
+            sheet["README.md"].add(1, "is empty", "say how this folder is read")
         tiers = read_tiers(readable["tiers.csv"], sheet["tiers.csv"])
         parameters = read_parameters(readable["parameters.csv"], sheet["parameters.csv"])
         measures = read_measures(readable["measures.csv"], sheet["measures.csv"])
@@ -132,19 +141,27 @@ class Policy:
             check_references(measures, reasons, asking, (sheet["measures.csv"], sheet["rules.csv"]))
         if tiers is not None and parameters is not None:
             _check_mutes(readable["tiers.csv"], tiers, parameters, sheet["tiers.csv"])
-        table = _table(files, readable["model.conf"], lines, sheet, problems, cache)
+        table = _table(files, lines, sheet, problems, cache)
         catalogues = _all_or_none(measures, violations, reasons)
         if problems or tiers is None or parameters is None or catalogues is None or table is None:
             raise PolicyError(problems)
-        return cls(files, lines, parameters, tiers, catalogues, table)
+        return cls(
+            files=files,
+            lines=lines,
+            parameters=parameters,
+            tiers=tiers,
+            catalogues=catalogues,
+            table=table,
+        )
 
     def decide(
         self, standings: Sequence[str], action: str, relations: Collection[str], tier: int | None
     ) -> Verdict:
         """Whether someone with these standings may act, given the relations found true. No I/O, no Casbin.
 
-        `any` always holds and need not be given; `tier` is the target's, None for subjects without one. A denial
-        under any standing and relation beats every allowance; among several the first in file order is named.
+        `any` always holds and need not be given; `tier` is the target's, None for subjects without one. A
+        denial under any standing and relation beats every allowance; among several the first in file order
+        is named.
         """
         choices = self._choices
         best: Verdict | None = None
@@ -238,7 +255,9 @@ def digest(files: Mapping[str, bytes]) -> str:
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """Every file of a policy folder by name. Raises PolicyError where it cannot be read or holds a folder or link."""
+    """Every file of a policy folder by name. Raises PolicyError where it cannot be read or holds a folder
+    or link.
+    """
     files: dict[str, bytes] = {}
     problems: list[Problem] = []
     try:
@@ -293,7 +312,6 @@ def _all_or_none(
 
 def _table(
     files: Mapping[str, bytes],
-    model_bytes: bytes,
     lines: Sequence[Line],
     sheet: Mapping[str, Findings],
     problems: list[Problem],
@@ -303,12 +321,12 @@ def _table(
     table = kept_table(edition, lines, cache) if cache is not None and not problems else None
     if table is not None:
         return table
-    model = read_model(model_bytes, sheet["model.conf"])
+    model = read_model(files.get("model.conf", b""), sheet["model.conf"])
     if model is None:
         return None
     try:
         table = compile_table(model, lines)
-    except ModelFault as fault:
+    except ModelError as fault:
         sheet["model.conf"].add(1, str(fault), "restore the published model")
         return None
     _check_reach(lines, table, sheet["rules.csv"])
@@ -342,7 +360,9 @@ def _terms(line: Line, tier: str, tiers: Mapping[str, TierTable]) -> Terms:
 
 
 def _at(effects: Mapping[str, tuple[int | str | None, ...]], name: str, tier: str) -> int:
-    """A count by tier; where the tier is not known the strictest one, so that nothing gets lighter by not knowing."""
+    """A count by tier; where the tier is not known the strictest one, so that nothing gets lighter by not
+    knowing.
+    """
     counts = [value for value in effects[name] if isinstance(value, int)]
     return max(counts) if tier == "-" else counts[int(tier) - 1]
 

@@ -1,4 +1,6 @@
-"""The lines of rules.csv: who (standing) may do what (action) to whom (relation) at which tier, under which terms."""
+"""The lines of rules.csv: who (standing) may do what (action) to whom (relation) at which tier, under which
+terms.
+"""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -17,8 +19,8 @@ MOST_BASES = 16
 class Line(msgspec.Struct, frozen=True):
     """One rule as written.
 
-    `tier` is "*" or tiers separated by `|`. `persons` is how many humans must agree (0 only for time itself) or
-    the name of a tier effect that says so. `number` is the line in rules.csv, counting from 1.
+    `tier` is "*" or tiers separated by `|`. `persons` is how many humans must agree (0 only for time
+    itself) or the name of a tier effect that says so. `number` is the line in rules.csv, counting from 1.
     """
 
     number: int
@@ -49,8 +51,8 @@ def read_lines(
 ) -> list[Line]:
     """The rules in file order; faulty lines are left out and named in `findings`.
 
-    `actions` are the known actions (None: any well-formed one). `effects` are the names of the tier effects by
-    subject, which `persons` and `note` refer to.
+    `actions` are the known actions (None: any well-formed one). `effects` are the names of the tier effects
+    by subject, which `persons` and `note` refer to.
     """
     rows = read_sheet(data, COLUMNS, ("id",), findings, may_be_empty=("terms",))
     lines = [line for row in rows if (line := _line(row, findings, actions, effects)) is not None]

@@ -39,8 +39,9 @@ LAW = frozenset(
 class Parameters(msgspec.Struct, frozen=True):
     """Every value of parameters.csv, in the order of the file.
 
-    Units are in the names: `_s` seconds, `_h` hours, `_d` days, `_wd` working days, `_months` calendar months,
-    `_years` calendar years; `_share`, `_accuracy`, `_review` and `_factor` are ratios; the rest counts things.
+    Units are in the names: `_s` seconds, `_h` hours, `_d` days, `_wd` working days, `_months` calendar
+    months, `_years` calendar years; `_share`, `_accuracy`, `_review` and `_factor` are ratios; the rest
+    counts things.
     """
 
     # Order inside groups
@@ -174,7 +175,9 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """What holds a value in place: `min`, `max` or `exact` against a number of law or another value's name."""
+    """What holds a value in place: `min`, `max` or `exact` against a number of law or another value's
+    name.
+    """
 
     line: int
     kind: str

@@ -1,7 +1,7 @@
 """Reading the files of a policy folder strictly: every fault is collected with its file and line.
 
-A table is UTF-8 without byte order mark, LF line ends, a header row and RFC 4180 quoting. Strictness is deliberate:
-an invisible character or a shifted column would change who may do what without anybody seeing it.
+A table is UTF-8 without byte order mark, LF line ends, a header row and RFC 4180 quoting. Strictness is
+deliberate: an invisible character or a shifted column would change who may do what without anybody seeing it.
 """
 
 import csv
@@ -59,7 +59,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def read_text(data: bytes, findings: Findings) -> str | None:
-    """The text of a file, or None (with findings) where its bytes cannot be trusted to mean what they show."""
+    """The text of a file, or None (with findings) where its bytes cannot be trusted to mean what they
+    show.
+    """
     before = len(findings.problems)
     if data.startswith(b"\xef\xbb\xbf"):
         findings.add(1, "begins with a byte order mark", "save as UTF-8 without it")
@@ -94,7 +96,8 @@ def read_sheet(
 ) -> list[Row]:
     """The rows of a table in file order. Rows with faults are left out and named in `findings`.
 
-    `key` names the columns whose values together must be unique; `may_be_empty` the columns that need no value.
+    `key` names the columns whose values together must be unique; `may_be_empty` the columns that need no
+    value.
     """
     text = read_text(data, findings)
     if text is None:

@@ -1,7 +1,7 @@
 """The closed lists that policy files may use. A word outside them is a fault, never a silent refusal.
 
-Source: the glossary of standings and relations, the classes of groups and accounts, the kinds of duty, and the
-instruments of law that a rule may rest on.
+Source: the glossary of standings and relations, the classes of groups and accounts, the kinds of duty, and
+the instruments of law that a rule may rest on.
 """
 
 from typing import Final
