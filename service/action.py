@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from service.policy import Policy, Terms
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$", description="Opaque id.")]
+Id = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@-]+$", description="Opaque id.")
+]
 Reason = Annotated[
     str,
-    msgspec.Meta(max_length=40, pattern=r"^[a-z][a-z0-9_]*$", description="A code of the published list of reasons."),
+    msgspec.Meta(
+        max_length=40, pattern=r"^[a-z][a-z0-9_]*$", description="A code of the published list of reasons."
+    ),
 ]
 Note = Annotated[
     str,
-    msgspec.Meta(max_length=2000, description="Free text: sealed, erasable, never in the public part of the record."),
+    msgspec.Meta(
+        max_length=2000, description="Free text: sealed, erasable, never in the public part of the record."
+    ),
 ]
 Instant = Annotated[dt.datetime, msgspec.Meta(tz=True, description="RFC 3339 instant.")]
 Jurisdiction = Annotated[
@@ -128,7 +134,7 @@ class Situation:
 
     __slots__ = ("at", "caller", "facts", "policy", "record_id")
 
-    def __init__(  # noqa: D107 - the class says it
+    def __init__(
         self,
         *,
         caller: Caller,
@@ -156,7 +162,9 @@ class Situation:
 
     def seen_as(self, caller: Caller) -> Situation:
         """The same facts for another caller: how an approved proposal is decided again (S115)."""
-        return Situation(caller=caller, at=self.at, record_id=self.record_id, policy=self.policy, facts=self.facts)
+        return Situation(
+            caller=caller, at=self.at, record_id=self.record_id, policy=self.policy, facts=self.facts
+        )
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="action"):

@@ -35,7 +35,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         db = await Db.open(settings)
         try:
             editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
-            door = Door(db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit)
+            door = Door(
+                db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit
+            )
             app.state.update({"db": db, "keys": keys, "door": door, "editions": editions})
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             door.open()
@@ -57,4 +59,3 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
-

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from service.action import Action, Change, Situation, Stand, action_name
 from service.caller import Relation
 from service.errors import Code, Refusal
-
 from service.policy import Terms, Verdict
 
 #: What a refusal is called when only this relation was lacking; the first that applies.
@@ -20,7 +19,12 @@ _LACKING = (
 )
 
 FOUNDING = Verdict(
-    allowed=True, rule="founding", standing=None, relation=None, terms=Terms(basis=("platform-choice",)), lacking=frozenset()
+    allowed=True,
+    rule="founding",
+    standing=None,
+    relation=None,
+    terms=Terms(basis=("platform-choice",)),
+    lacking=frozenset(),
 )
 
 
@@ -42,10 +46,10 @@ def allow(action: Action, here: Situation, stand: Stand) -> Verdict:
         return verdict
     if stand.private and stand.standings == ("stranger",):
         raise Refusal(Code.UNKNOWN)
+    if verdict.relation == Relation.SELF:
+        raise Refusal(Code.SELF_TARGET, rule=verdict.rule)
     for relation, code in _LACKING:
         if relation in verdict.lacking:
-            if code is Code.RANK_NOT_LOWER and Relation.SELF in stand.relations:
-                code = Code.SELF_TARGET
             raise Refusal(code, rule=verdict.rule)
     raise Refusal(Code.REFUSED, rule=verdict.rule)
 
@@ -57,7 +61,9 @@ def weigh_reason(action: Action, here: Situation, terms: Terms) -> None:
         raise Refusal(Code.REASON_MISSING, pointer="/reason")
     if terms.note_min_chars:
         text = (note or "").strip()
-        if len(text) < terms.note_min_chars or not any(unicodedata.category(char)[0] in "LN" for char in text):
+        if len(text) < terms.note_min_chars or not any(
+            unicodedata.category(char)[0] in "LN" for char in text
+        ):
             raise Refusal(Code.REASON_MISSING, pointer="/note", minimum=terms.note_min_chars)
 
 

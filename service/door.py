@@ -22,7 +22,7 @@ from service.caller import Caller, Standing
 from service.clock import Clock, instant_text
 from service.db import DatabaseUnavailable, Db, Tx, queries
 from service.decide import Judged, judge
-from service.domain import approvals, staff
+from service.domain import approvals
 from service.domain.keys import ApiKey, contains
 from service.errors import Code, Refusal, problem
 from service.policy import Policy
@@ -60,7 +60,9 @@ class Editions(Protocol):
 class Watch(Protocol):
     """Who is told what the door did: logs and metrics. Gets codes and ids of records, never personal values."""
 
-    def acted(self, *, act: str, outcome: str, code: str, rule: str, record_id: str, request_id: str, seconds: float) -> None:
+    def acted(
+        self, *, act: str, outcome: str, code: str, rule: str, record_id: str, request_id: str, seconds: float
+    ) -> None:
         """One action was answered."""
         ...
 
@@ -111,14 +113,18 @@ class Outcome(NamedTuple):
 def request_of(action: Action, caller: Caller, key: str) -> Request:
     """Return what makes a request the same again: the caller's key id with the request key, and what was asked."""
     raw = key.encode()
-    asked = hashlib.sha256(f"{caller.kind}\0{caller.person_id}\0{caller.staff_id}\0".encode() + _encode(action)).digest()
-    return Request(hashlib.sha256(caller.key_id.encode() + b"\0" + raw).digest(), asked, hashlib.sha256(raw).digest())
+    asked = hashlib.sha256(
+        f"{caller.kind}\0{caller.person_id}\0{caller.staff_id}\0".encode() + _encode(action)
+    ).digest()
+    return Request(
+        hashlib.sha256(caller.key_id.encode() + b"\0" + raw).digest(), asked, hashlib.sha256(raw).digest()
+    )
 
 
 class Door:
     """The one way in. `act` and `act_all` meet in one writer, which runs one set at a time."""
 
-    def __init__(  # noqa: D107 - the class says it
+    def __init__(
         self,
         *,
         db: Db,
@@ -157,7 +163,13 @@ class Door:
     # Asking
 
     async def act(
-        self, action: Action, *, caller: Caller, key: str | None = None, expected: int | None = None, request_id: str = ""
+        self,
+        action: Action,
+        *,
+        caller: Caller,
+        key: str | None = None,
+        expected: int | None = None,
+        request_id: str = "",
     ) -> Answer:
         """Decide, apply and record one action. `key`: the request key; `expected`: the subject's version (S012)."""
         request = None if key is None else request_of(action, caller, key)
@@ -309,7 +321,9 @@ class Door:
 
     # One set, one transaction
 
-    async def _set(self, tx: Tx, chosen: Sequence[Asked], refusal: Refusal | None = None) -> dict[int, Answer]:
+    async def _set(
+        self, tx: Tx, chosen: Sequence[Asked], refusal: Refusal | None = None
+    ) -> dict[int, Answer]:
         at = self._clock.now()
         policy = self._editions.at(at)
         answers = await self._repeated(tx, chosen)
@@ -380,7 +394,11 @@ class Door:
         self, asked: Asked, facts: Any, at: dt.datetime, policy: Policy, refusal: Refusal | None = None
     ) -> Outcome:
         here = Situation(
-            caller=asked.caller, at=at, record_id=uuid7(int(at.timestamp() * 1_000_000)), policy=policy, facts=facts
+            caller=asked.caller,
+            at=at,
+            record_id=uuid7(int(at.timestamp() * 1_000_000)),
+            policy=policy,
+            facts=facts,
         )
         stand: Stand | None = None
         try:
@@ -525,7 +543,11 @@ class Door:
         if stand is not None:
             p["then"] = {
                 name: value
-                for name, value in (("tier", stand.tier), ("class", stand.klass), ("standing", stand.target_standing))
+                for name, value in (
+                    ("tier", stand.tier),
+                    ("class", stand.klass),
+                    ("standing", stand.target_standing),
+                )
                 if value is not None
             }
         if public := action.asked():
@@ -540,7 +562,11 @@ class Door:
         personal = dict(change.personal)
         if note and judged is not None:
             personal["note"] = note
-        standing = judged.verdict.standing if judged is not None else (stand.standings[0] if stand and stand.standings else None)
+        standing = (
+            judged.verdict.standing
+            if judged is not None
+            else (stand.standings[0] if stand and stand.standings else None)
+        )
         rule = judged.verdict.rule if judged is not None else refusal.rule if refusal is not None else "none"
         return Entry(
             record_id=here.record_id,
@@ -568,7 +594,9 @@ class Door:
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
-async def _look_at(db: Any, wanted: Sequence[Need], facts: dict[type[Any], dict[Any, Any]], *, lock: bool) -> None:
+async def _look_at(
+    db: Any, wanted: Sequence[Need], facts: dict[type[Any], dict[Any, Any]], *, lock: bool
+) -> None:
     by_kind: dict[type[Row], dict[tuple[str, ...], bool]] = {}
     for need in wanted:
         if need.key not in facts.get(need.kind, ()):
@@ -616,7 +644,9 @@ def _born(action: Action, subjects: dict[str, Subject]) -> Sequence[Subject]:
 
 
 def _unrecorded(refusal: Refusal) -> Answer:
-    return Answer(refusal.code.status, _encode(problem(refusal)), "", "refused", refusal.code.value, refusal.rule)
+    return Answer(
+        refusal.code.status, _encode(problem(refusal)), "", "refused", refusal.code.value, refusal.rule
+    )
 
 
 __all__ = ["Answer", "Asked", "Change", "Door", "Editions", "Effect", "Watch", "request_of"]

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
-from service.action import actions
 from service.db import Db, queries
 from service.policy import Policy
 
@@ -20,7 +19,7 @@ _ALWAYS = dt.datetime.min.replace(tzinfo=dt.UTC)
 class Editions:
     """The adopted editions in order. Before the first is adopted, the policy folder's is taken (`founding` is set)."""
 
-    def __init__(self, db: Db, cache: Path, folder: Policy, known: Collection[str]) -> None:
+    def __init__(self, db: Db, cache: Path, folder: Policy, known: Collection[str] | None) -> None:
         """Use `Editions.open`."""
         self._db = db
         self._cache = cache
@@ -33,7 +32,7 @@ class Editions:
     @classmethod
     async def open(cls, db: Db, folder: Path, *, cache: Path) -> Self:
         """Read the folder and every adopted edition. Raises PolicyError where the folder is broken, and nothing is served."""
-        known = None
+        known = None  # the nouns are not all built
         policy = await asyncio.to_thread(Policy.from_folder, folder, actions=known, cache=cache)
         editions = cls(db, cache, policy, known)
         await editions.refresh()

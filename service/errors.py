@@ -19,13 +19,13 @@ class Code(StrEnum):
 
     status: int
     recorded: bool
-    title: str
+    sentence: str
 
-    def __new__(cls, value: str, status: int, recorded: bool, title: str) -> Self:  # noqa: FBT001 - a table's row
+    def __new__(cls, value: str, status: int, recorded: bool, title: str) -> Self:
         """Make one row of the table."""
         code = str.__new__(cls, value)
         code._value_ = value
-        code.status, code.recorded, code.title = status, recorded, title
+        code.status, code.recorded, code.sentence = status, recorded, title
         return code
 
     MALFORMED = "malformed", 400, False, "Body does not parse, unknown field, wrong type."
@@ -37,7 +37,12 @@ class Code(StrEnum):
     KEY_INVALID = "key_invalid", 401, False, "Key unknown, revoked, expired."
     KEY_SCOPE = "key_scope", 403, True, "Key has no scope for this action, tier or jurisdiction."
     REFUSED = "refused", 403, True, "No rule allows; `rule` = `none` or the denying line."
-    RANK_NOT_LOWER = "rank_not_lower", 403, True, "Target's rank is not strictly lower, or the act to undo was of higher rank."
+    RANK_NOT_LOWER = (
+        "rank_not_lower",
+        403,
+        True,
+        "Target's rank is not strictly lower, or the act to undo was of higher rank.",
+    )
     SELF_TARGET = "self_target", 403, True, "Acting on oneself."
     IDENTITY_UNVERIFIED = "identity_unverified", 403, True, "Identity not verified, or too few methods."
     BARRED = "barred", 403, True, "Barred from this group."
@@ -57,7 +62,12 @@ class Code(StrEnum):
     NOT_IN_GROUP = "not_in_group", 409, True, "Target is not inside."
     APPROVAL_NEEDED = "approval_needed", 409, True, "Joining here goes by request."
     APPROVAL_PENDING = "approval_pending", 409, True, "An approval for the same act is open."
-    OWNER_MUST_TRANSFER = "owner_must_transfer", 409, True, "The owner leaves only by transfer, dissolution or succession."
+    OWNER_MUST_TRANSFER = (
+        "owner_must_transfer",
+        409,
+        True,
+        "The owner leaves only by transfer, dissolution or succession.",
+    )
     SUCCESSOR_MISSING = "successor_missing", 409, True, "Nobody named can follow."
     TRANSFER_PENDING = "transfer_pending", 409, True, "An offer is open."
     TRANSFER_RESTING = "transfer_resting", 409, True, "Too soon after the last one; data: seconds."
@@ -71,7 +81,12 @@ class Code(StrEnum):
     VERSION_REQUIRED = "version_required", 428, False, "This action demands an expected version."
     VERIFICATION_STALE = "verification_stale", 428, True, "Fresh verification needed; data: seconds."
     REQUEST_KEY_REUSED = "request_key_reused", 422, False, "Same key, other body."
-    DURATION_OVER_LIMIT = "duration_over_limit", 422, True, "Longer than this rank, tier or code may; data: maximum."
+    DURATION_OVER_LIMIT = (
+        "duration_over_limit",
+        422,
+        True,
+        "Longer than this rank, tier or code may; data: maximum.",
+    )
     CAP_MEMBERS = "cap_members", 422, True, "Capacity reached."
     CAP_ADMINS = "cap_admins", 422, True, "Admins' cap."
     BATCH_LIMIT = "batch_limit", 422, False, "More than `batch_max` or `bulk_max`."
@@ -84,7 +99,12 @@ class Code(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, False, "This path does not take this method."
     BODY_TOO_LARGE = "body_too_large", 413, False, "The body is larger than the service takes."
     MEDIA_TYPE = "media_type", 415, False, "The body must be application/json."
-    DATABASE_UNAVAILABLE = "database_unavailable", 503, False, "The database does not answer; try again later."
+    DATABASE_UNAVAILABLE = (
+        "database_unavailable",
+        503,
+        False,
+        "The database does not answer; try again later.",
+    )
     INTERNAL = "internal", 500, False, "An error of the service; nothing was done."
 
 
@@ -121,10 +141,10 @@ def problem(refusal: Refusal, record_id: str = "") -> Problem:
     code = refusal.code
     return Problem(
         type=f"urn:mandate:problem:{code.value}",
-        title=code.title,
+        title=code.sentence,
         status=code.status,
         code=code.value,
-        rule=refusal.rule if code.status == 403 else "",  # noqa: PLR2004 - HTTP
+        rule=refusal.rule if code.status == 403 else "",
         pointer=refusal.pointer or "",
         record_id=record_id,
         data=refusal.data,

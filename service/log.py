@@ -26,7 +26,7 @@ def set_up(level: str = "info", stream: IO[bytes] | None = None) -> None:
         cache_logger_on_first_use=True,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         processors=[*before, structlog.processors.format_exc_info, _render],
-        logger_factory=structlog.BytesLoggerFactory(file=out),
+        logger_factory=structlog.BytesLoggerFactory(file=out),  # type: ignore[arg-type]  a binary stream,
     )
     handler = _Lines(out)
     root = logging.getLogger()

@@ -8,12 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 import msgspec
 
-from service.db import Reader, Tx
+from service.db import Tx
 
 R = TypeVar("R", bound="Row")
 
@@ -70,7 +70,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         alias = ", ".join(f"k{i}" for i in range(len(look_key)))
         only = f" AND {cls.only}" if cls.only else ""
         look = (
-            f"SELECT {', '.join(f't.{name}' for name in names)} FROM unnest({keys}) AS k({alias})"  # noqa: S608 - names of ours
+            f"SELECT {', '.join(f't.{name}' for name in names)} FROM unnest({keys}) AS k({alias})"
             f" JOIN {cls.table} t ON {match}{only}"
         )
         order = f" ORDER BY {', '.join(f't.{name}' for name in look_key)}"
@@ -83,7 +83,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             "share": f"{look}{order} FOR SHARE OF t",
             "lock": f"{look}{order} FOR NO KEY UPDATE OF t",
             "apply": (
-                f"INSERT INTO {cls.table} ({', '.join(names)}) SELECT {columns}"  # noqa: S608 - names of ours
+                f"INSERT INTO {cls.table} ({', '.join(names)}) SELECT {columns}"
                 f" FROM unnest({values}) AS u({', '.join(f'v{i}' for i in range(len(names)))})"
                 + ("" if cls.appended else f" ON CONFLICT ({', '.join(cls.key)}) DO UPDATE SET {update}")
             ),
@@ -91,7 +91,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return cls._sql
 
     @classmethod
-    async def look(cls, db: Reader, keys: Sequence[tuple[str, ...]], *, lock: str = "read") -> dict[tuple[str, ...], Self]:
+    async def look(
+        cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
+    ) -> Mapping[tuple[str, ...], Self]:
         """Read the rows of `keys` in one statement, locked as `lock` says (`read`, `share`, `lock`), in key order."""
         statement = cls.statements()[lock]
         found = await db.fetch(statement, *(list(column) for column in zip(*keys, strict=True)))
@@ -100,7 +102,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return {tuple(getattr(row, name) for name in look_key): row for row in rows}
 
     @classmethod
-    def from_record(cls, record: Sequence[Any]) -> Self:
+    def from_record(cls, record: Any) -> Self:
         """Make a row of a database record whose columns stand in the struct's order."""
         cls.statements()
         values = list(record)

@@ -10,7 +10,9 @@ _log = structlog.get_logger("mandate")
 class Watching:
     """Logs one line per governed action."""
 
-    def acted(self, *, act: str, outcome: str, code: str, rule: str, record_id: str, request_id: str, seconds: float) -> None:
+    def acted(
+        self, *, act: str, outcome: str, code: str, rule: str, record_id: str, request_id: str, seconds: float
+    ) -> None:
         """One action was answered."""
         _log.info(
             "act",
@@ -25,4 +27,11 @@ class Watching:
 
     def answered(self, *, method: str, route: str, status: int, request_id: str, seconds: float) -> None:
         """One request was answered; `route` is the template, not the path."""
-        _log.info("request", method=method, route=route, status=status, request_id=request_id, ms=round(seconds * 1000, 2))
+        _log.info(
+            "request",
+            method=method,
+            route=route,
+            status=status,
+            request_id=request_id,
+            ms=round(seconds * 1000, 2),
+        )

@@ -14,6 +14,7 @@ import pytest
 
 from service.db import Embedded, migrate
 from service.db.migrations import digests
+from tests.kit import House
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _numbers = count(1)
@@ -87,3 +88,10 @@ def _folder() -> Path:
 
 def _passable(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
+
+
+@pytest.fixture
+async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
+    """A founded service of the test's own; see tests/kit.py."""
+    async with House.open(database.service_dsn, tmp_path) as house:
+        yield house

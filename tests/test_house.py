@@ -368,7 +368,7 @@ async def answer(dsn: str) -> tuple[int, dict[str, str]]:
     app = create_app(Settings(dsn=dsn, pool_size=1))
     async with (
         app.lifespan(),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as client,  # type: ignore[arg-type]  one protocol, two spellings
     ):
         assert (await client.get("/health/live")).status_code == 200
         response = await client.get("/health/ready")

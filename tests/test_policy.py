@@ -663,7 +663,7 @@ def test_explain_says_line_and_reason(policy: Policy) -> None:
 
 
 def test_commands_speak_plainly(folder: Path) -> None:
-    """check prints file and line and exits with 1; explain and diff answer as table and as JSON."""
+    """Check prints file and line and exits with 1; explain and diff answer as table and as JSON."""
     run = CliRunner()
     assert run.invoke(commands, ["check"]).output.startswith("no faults; edition ")
     cell = ["explain", "--standing", "admin", "--action", "group.mute", "--relation", "lower", "--tier", "2"]

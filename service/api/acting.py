@@ -52,7 +52,9 @@ def governed(
     )(act)
 
 
-async def answer_to(request: Request[Any, Any, Any], action: type[Action], given: Mapping[str, str]) -> Response[bytes]:
+async def answer_to(
+    request: Request[Any, Any, Any], action: type[Action], given: Mapping[str, str]
+) -> Response[bytes]:
     """Decode, ask the door, encode. Raises Refusal for what cannot be asked at all."""
     headers = {name.lower(): value for name, value in request.scope["headers"]}
     state = request.app.state
@@ -62,8 +64,14 @@ async def answer_to(request: Request[Any, Any, Any], action: type[Action], given
     asked = decoded(action, await body_of(request, headers), given)
     key = request_key(headers)
     expected = expected_version(headers)
-    answer = await door.act(asked, caller=caller, key=key, expected=expected, request_id=request.scope["request_id"])
+    answer = await door.act(asked, caller=caller, key=key, expected=expected, request_id=request_id(request))
     return response_of(answer, callers.limits(caller.key_id))
+
+
+def request_id(request: Request[Any, Any, Any]) -> str:
+    """The id of the request, which its answer carries too."""
+    scope: Any = request.scope
+    return str(scope["request_id"])
 
 
 async def body_of(request: Request[Any, Any, Any], headers: Mapping[bytes, bytes]) -> bytes:

@@ -44,7 +44,9 @@ class Callers:
                 return Caller(kind="backend", key_id=key.key_id)
             return Caller(kind="person", key_id=key.key_id, person_id=_id(person))
         if person is not None:
-            raise Refusal(Code.MALFORMED, pointer="X-On-Behalf-Of", why="only a backend's key acts for people")
+            raise Refusal(
+                Code.MALFORMED, pointer="X-On-Behalf-Of", why="only a backend's key acts for people"
+            )
         return Caller(kind=key.kind, key_id=key.key_id, staff_id=key.staff_id or "")
 
     def limits(self, key_id: str) -> dict[str, str]:

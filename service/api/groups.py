@@ -7,7 +7,15 @@ from service.domain.groups.mutes import MuteMember, UnmuteMember
 
 ROUTES = [
     governed(
-        "POST", "/v1/groups/{group_id}/mutes", MuteMember, example={"person_id": "dan", "seconds": 3600, "reason": "fraud"}
+        "POST",
+        "/v1/groups/{group_id}/mutes",
+        MuteMember,
+        example={"person_id": "dan", "seconds": 3600, "reason": "fraud"},
     ),
-    governed("DELETE", "/v1/groups/{group_id}/mutes/{person_id}", UnmuteMember, example={"reason": "error_corrected"}),
+    governed(
+        "DELETE",
+        "/v1/groups/{group_id}/mutes/{person_id}",
+        UnmuteMember,
+        example={"reason": "error_corrected"},
+    ),
 ]

@@ -38,7 +38,9 @@ async def ready(state: State) -> Response[Health]:
     if not fits:
         return Response(Health("unavailable", "schema"), status_code=HTTP_503_SERVICE_UNAVAILABLE)
     now = state.clock.now()
-    return Response(Health("ok", edition=state.editions.at(now).edition, at=instant_text(now)), status_code=HTTP_200_OK)
+    return Response(
+        Health("ok", edition=state.editions.at(now).edition, at=instant_text(now)), status_code=HTTP_200_OK
+    )
 
 
 ROUTES = [live, ready]

@@ -29,7 +29,7 @@ _BY_STATUS = {
 
 def response_of(answer: Answer, headers: Mapping[str, str]) -> Response[bytes]:
     """An answer of the door over HTTP."""
-    media = PROBLEM if answer.status >= 400 else JSON  # noqa: PLR2004 - HTTP
+    media = PROBLEM if answer.status >= 400 else JSON
     return Response(answer.body, status_code=answer.status, media_type=media, headers=dict(headers))
 
 
@@ -43,7 +43,10 @@ def refuse(_: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
     if refusal.code is Code.KEY_INVALID:
         headers["www-authenticate"] = "Bearer"
     return Response(
-        msgspec.json.encode(problem(refusal)), status_code=refusal.code.status, media_type=PROBLEM, headers=headers
+        msgspec.json.encode(problem(refusal)),
+        status_code=refusal.code.status,
+        media_type=PROBLEM,
+        headers=headers,
     )
 
 
@@ -54,7 +57,7 @@ def unavailable(request: Request[Any, Any, Any], _: DatabaseUnavailable) -> Resp
 
 def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the framework refuses before any route."""
-    code = _BY_STATUS.get(error.status_code, Code.INTERNAL if error.status_code >= 500 else Code.MALFORMED)  # noqa: PLR2004
+    code = _BY_STATUS.get(error.status_code, Code.INTERNAL if error.status_code >= 500 else Code.MALFORMED)
     return refuse(request, Refusal(code))
 
 

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from service.action import Action, Change, Effect, Id, Need, Note, Reason, Situation, Stand, Subject, action_name, actions
+from service.action import (
+    Action,
+    Change,
+    Effect,
+    Id,
+    Need,
+    Note,
+    Reason,
+    Situation,
+    Stand,
+    Subject,
+    action_name,
+    actions,
+)
 from service.caller import Caller, Standing
 from service.decide import judge
 from service.domain import staff
@@ -61,7 +74,12 @@ class Approval(Row, frozen=True, kw_only=True):
     def ended(self, here: Situation, state: Literal["granted", "refused", "lapsed"]) -> Approval:
         """The approval after its end: what was asked is dropped, for it may hold free text."""
         return msgspec.structs.replace(
-            self, state=state, body=None, ended_at=here.at, ended_record=here.record_id, version=self.version + 1
+            self,
+            state=state,
+            body=None,
+            ended_at=here.at,
+            ended_record=here.record_id,
+            version=self.version + 1,
         )
 
 
@@ -139,7 +157,9 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
             raise Refusal(Code.ALREADY_GRANTED)
         standing = self._standing(here, approval)
         granted = [*approval.granted_by, Grant(here.caller.human, standing, here.record_id)]
-        compliant = approval.persons_needed < 3 or any(grant.standing == Standing.COMPLIANCE for grant in granted)  # noqa: PLR2004
+        compliant = approval.persons_needed < 3 or any(
+            grant.standing == Standing.COMPLIANCE for grant in granted
+        )
         if len(granted) + 1 < approval.persons_needed or not compliant:
             still = msgspec.structs.replace(approval, granted_by=granted, version=approval.version + 1)
             return Change(
@@ -155,7 +175,7 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
         """As what the caller agrees: compliance only where an approver's yes would not do."""
         held = staff.stand(here).standings
         if Standing.COMPLIANCE in held and (
-            Standing.APPROVER not in held or (approval.persons_needed > 2 and approval.granted_by)  # noqa: PLR2004
+            Standing.APPROVER not in held or (approval.persons_needed > 2 and approval.granted_by)
         ):
             return Standing.COMPLIANCE
         return Standing.APPROVER
@@ -172,7 +192,12 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
         change.links = [link for link in dict.fromkeys(change.links) if link != here.record_id]
         change.about = {**act.about(then), **change.about}
         change.after = {**change.after, "granted": approval.action}
-        change.result = {**change.result, "approval_id": approval.approval_id, "state": "granted", "granted": approval.action}
+        change.result = {
+            **change.result,
+            "approval_id": approval.approval_id,
+            "state": "granted",
+            "granted": approval.action,
+        }
         return change
 
 
@@ -210,5 +235,7 @@ class ExpireApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.e
             after={"approval": "lapsed", "act": approval.action},
             links=[approval.approval_id],
             result={"approval_id": approval.approval_id, "state": "lapsed"},
-            effects=[Effect("approval.lapsed", {"approval_id": approval.approval_id, "action": approval.action})],
+            effects=[
+                Effect("approval.lapsed", {"approval_id": approval.approval_id, "action": approval.action})
+            ],
         )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import msgspec
 
 from service.action import Action, Change, Instant, Need, Note, Reason, Situation, Stand, Subject
 from service.caller import Caller
 from service.clock import instant_text
-from service.db import Reader
 from service.domain import staff
 from service.errors import Code, Refusal
 from service.rows import Row
@@ -47,11 +46,19 @@ class LatestEdition(Row, frozen=True, kw_only=True):
     effective_at: dt.datetime
 
     @classmethod
-    async def look(cls, db: Reader, keys: Sequence[tuple[str, ...]], *, lock: str = "read") -> dict[tuple[str, ...], Self]:
+    async def look(
+        cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
+    ) -> Mapping[tuple[str, ...], Self]:
         """Read it; the unique index on `effective_at` settles races."""
         del lock
-        found = await db.fetchrow("SELECT digest, effective_at FROM edition ORDER BY effective_at DESC LIMIT 1")
-        return {} if found is None else {key: cls(singleton=key[0], digest=found[0], effective_at=found[1]) for key in keys}
+        found = await db.fetchrow(
+            "SELECT digest, effective_at FROM edition ORDER BY effective_at DESC LIMIT 1"
+        )
+        return (
+            {}
+            if found is None
+            else {key: cls(singleton=key[0], digest=found[0], effective_at=found[1]) for key in keys}
+        )
 
 
 class AdoptEdition(Action, frozen=True, kw_only=True, tag="edition.adopt"):
@@ -62,7 +69,8 @@ class AdoptEdition(Action, frozen=True, kw_only=True, tag="edition.adopt"):
     digest: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 over the files.")]
     effective_at: Instant
     files: Annotated[
-        dict[str, str], msgspec.Meta(max_length=20, description="Name and text of every file of the policy folder.")
+        dict[str, str],
+        msgspec.Meta(max_length=20, description="Name and text of every file of the policy folder."),
     ]
     reason: Reason | None = None
     note: Note | None = None
@@ -76,7 +84,11 @@ class AdoptEdition(Action, frozen=True, kw_only=True, tag="edition.adopt"):
         return {"edition": self.digest, "effective_at": instant_text(self.effective_at)}
 
     def needs(self, caller: Caller) -> Sequence[Need]:
-        return [Need(Edition, (self.digest,), write=True), Need(LatestEdition, ("",), write=True), *staff.needs_of(caller)]
+        return [
+            Need(Edition, (self.digest,), write=True),
+            Need(LatestEdition, ("",), write=True),
+            *staff.needs_of(caller),
+        ]
 
     def stand(self, here: Situation) -> Stand:
         return staff.stand(here)
@@ -91,7 +103,10 @@ class AdoptEdition(Action, frozen=True, kw_only=True, tag="edition.adopt"):
         if self.effective_at < earliest or (latest is not None and self.effective_at == latest.effective_at):
             raise Refusal(Code.BACKDATED, pointer="/effective_at", earliest=instant_text(earliest))
         edition = Edition(
-            digest=self.digest, effective_at=self.effective_at, adopted_record=here.record_id, files=self.files
+            digest=self.digest,
+            effective_at=self.effective_at,
+            adopted_record=here.record_id,
+            files=self.files,
         )
         return Change(
             writes=[edition],

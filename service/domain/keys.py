@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
 
-from service.action import Action, Change, Id, Instant, Jurisdiction, Need, Note, Reason, Situation, Stand, Subject
+from service.action import (
+    Action,
+    Change,
+    Id,
+    Instant,
+    Jurisdiction,
+    Need,
+    Note,
+    Reason,
+    Situation,
+    Stand,
+    Subject,
+)
 from service.caller import Caller
 from service.clock import instant_text
 from service.domain import staff
@@ -18,7 +30,9 @@ from service.rows import Row, subject
 if TYPE_CHECKING:
     from service.policy import Policy, Terms
 
-Family = Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,40}$", description="The noun of actions: group, account, ...")]
+Family = Annotated[
+    str, msgspec.Meta(pattern=r"^[a-z_]{1,40}$", description="The noun of actions: group, account, ...")
+]
 Tier = Annotated[int, msgspec.Meta(ge=1, le=4)]
 
 
@@ -84,8 +98,12 @@ class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
 
     kind: Literal["backend", "staff", "regulator"]
     staff_id: Id | None = None
-    token_sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the token, hex.")]
-    prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_]{4,16}$", description="Start of the token, to know it by.")]
+    token_sha256: Annotated[
+        str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the token, hex.")
+    ]
+    prefix: Annotated[
+        str, msgspec.Meta(pattern=r"^[A-Za-z0-9_]{4,16}$", description="Start of the token, to know it by.")
+    ]
     families: Annotated[list[Family], msgspec.Meta(max_length=40)] = []
     tiers: Annotated[list[Tier], msgspec.Meta(max_length=4)] = []
     jurisdictions: Annotated[list[Jurisdiction], msgspec.Meta(max_length=100)] = []
@@ -96,7 +114,11 @@ class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
     def form(self, policy: Policy) -> None:
         del policy
         if (self.kind == "backend") != (self.staff_id is None):
-            raise Refusal(Code.MALFORMED, pointer="/staff_id", why="a staff or regulator key is bound to somebody, a backend's to nobody")
+            raise Refusal(
+                Code.MALFORMED,
+                pointer="/staff_id",
+                why="a staff or regulator key is bound to somebody, a backend's to nobody",
+            )
 
     def about(self, here: Situation) -> dict[str, Subject]:
         del here
@@ -107,7 +129,12 @@ class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
         return [*super().needs(caller), *holder]
 
     def asked(self) -> dict[str, object]:
-        return {"kind": self.kind, "families": self.families, "tiers": self.tiers, "jurisdictions": self.jurisdictions}
+        return {
+            "kind": self.kind,
+            "families": self.families,
+            "tiers": self.tiers,
+            "jurisdictions": self.jurisdictions,
+        }
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `already_exists`, `unknown` (nobody of staff has this id), `malformed` (over before it begins)."""
@@ -133,7 +160,10 @@ class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
         )
         return Change(
             writes=[key],
-            after={"kind": self.kind, "expires_at": None if self.expires_at is None else instant_text(self.expires_at)},
+            after={
+                "kind": self.kind,
+                "expires_at": None if self.expires_at is None else instant_text(self.expires_at),
+            },
             result={"key_id": self.key_id, "prefix": self.prefix, "version": 1},
         )
 

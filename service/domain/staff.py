@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import msgspec
 
 from service.action import Action, Change, Id, Jurisdiction, Need, Note, Reason, Situation, Stand, Subject
 from service.caller import Caller, Relation, Standing
-from service.db import Reader
 from service.domain.people import Person
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
     from service.policy import Terms
 
 #: Relations that hold for machines: they have no stake; the policy limits them by standing alone.
-_MACHINE = frozenset({Relation.ANY, Relation.HERE, Relation.SELF, Relation.OWN, Relation.APART, Relation.IN_SCOPE})
+_MACHINE = frozenset(
+    {Relation.ANY, Relation.HERE, Relation.SELF, Relation.OWN, Relation.APART, Relation.IN_SCOPE}
+)
 
 
 @subject
@@ -61,12 +62,14 @@ class OpenRoles(Row, frozen=True, kw_only=True):
     roles: tuple[StaffRole, ...] = ()
 
     @classmethod
-    async def look(cls, db: Reader, keys: Sequence[tuple[str, ...]], *, lock: str = "read") -> dict[tuple[str, ...], Self]:
+    async def look(
+        cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
+    ) -> Mapping[tuple[str, ...], Self]:
         """Read the open intervals of each staff member; the staff row is the lock."""
         del lock
         columns = ", ".join(StaffRole.__struct_fields__)
         found = await db.fetch(
-            f"SELECT {columns} FROM staff_role WHERE staff_id = ANY($1) AND until_at IS NULL ORDER BY from_at, by_record",  # noqa: S608
+            f"SELECT {columns} FROM staff_role WHERE staff_id = ANY($1) AND until_at IS NULL ORDER BY from_at, by_record",
             [key[0] for key in keys],
         )
         held: dict[tuple[str, ...], list[StaffRole]] = {key: [] for key in keys}
@@ -108,7 +111,9 @@ def acting(here: Situation) -> Person:
     return person
 
 
-def stand(here: Situation, *, parties: tuple[str, ...] = (), own: bool = False, myself: bool = False) -> Stand:
+def stand(
+    here: Situation, *, parties: tuple[str, ...] = (), own: bool = False, myself: bool = False
+) -> Stand:
     """Return the stand of a caller without rank: staff by their roles, machines as such, people as owner or stranger.
 
     `own`: the caller answers for this account, operator or matter; he then stands as `owner`. `myself`: he is the target.
@@ -138,7 +143,9 @@ def stand(here: Situation, *, parties: tuple[str, ...] = (), own: bool = False, 
 # Acts
 
 HEAD = "head_of_content_safety"
-Office = Literal["moderator", "classifier", "approver", "compliance", "auditor", "regulator", "head_of_content_safety"]
+Office = Literal[
+    "moderator", "classifier", "approver", "compliance", "auditor", "regulator", "head_of_content_safety"
+]
 
 
 class PostHolder(Row, frozen=True, kw_only=True):
@@ -213,9 +220,13 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
             row = msgspec.structs.replace(
                 someone, person_id=self.person_id or someone.person_id, version=someone.version + 1
             )
-        role = StaffRole(by_record=here.record_id, staff_id=self.staff_id, standing=self.standing, from_at=here.at)
+        role = StaffRole(
+            by_record=here.record_id, staff_id=self.staff_id, standing=self.standing, from_at=here.at
+        )
         holder = here.find(PostHolder, HEAD) if self.standing == HEAD else None
-        ended = [] if holder is None else [_closed(here, holder.by_record, holder.staff_id, HEAD, holder.from_at)]
+        ended = (
+            [] if holder is None else [_closed(here, holder.by_record, holder.staff_id, HEAD, holder.from_at)]
+        )
         return Change(
             writes=[row, *ended, role],
             after={"standing": self.standing},
@@ -239,7 +250,9 @@ class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
         """Refuses `not_in_state`."""
         del terms
         someone = here.get(Staff, self.staff_id)
-        role = next((one for one in here.get(OpenRoles, self.staff_id).roles if one.standing == self.standing), None)
+        role = next(
+            (one for one in here.get(OpenRoles, self.staff_id).roles if one.standing == self.standing), None
+        )
         if role is None:
             raise Refusal(Code.NOT_IN_STATE)
         return Change(

@@ -68,11 +68,15 @@ def tag_of(keys: TrailKeys, subject: Subject) -> bytes:
     return keys.tag(subject.type, subject.id)
 
 
-def write(entry: Entry, keys: TrailKeys, *, at: dt.datetime, edition: str, commitments: dict[str, bytes]) -> Written:
+def write(
+    entry: Entry, keys: TrailKeys, *, at: dt.datetime, edition: str, commitments: dict[str, bytes]
+) -> Written:
     """Make the record's bytes. `p.who` says which place in `subj` each role has."""
     tags = {role: tag_of(keys, subject) for role, subject in entry.subjects.items()}
     places = {tag: place for place, tag in enumerate(sorted_tags(tags.values()))}
-    entry.p["who"] = {role: places[tag] for role, tag in tags.items() if role not in {"actor", "jurisdiction"}}
+    entry.p["who"] = {
+        role: places[tag] for role, tag in tags.items() if role not in {"actor", "jurisdiction"}
+    }
     return write_record(
         id=entry.record_id,
         ts_us=to_us(at),
@@ -97,7 +101,8 @@ async def append(tx: Tx, entries: Sequence[Entry], keys: TrailKeys, *, at: dt.da
     """Append the records in the order given, with their pending rows, tags, first answers, effects and sealed fields."""
     commitments = await _seal_fields(tx, entries, keys)
     written = [
-        write(entry, keys, at=at, edition=edition, commitments=commitments.get(entry.record_id, {})) for entry in entries
+        write(entry, keys, at=at, edition=edition, commitments=commitments.get(entry.record_id, {}))
+        for entry in entries
     ]
     asked = [entry for entry in entries if entry.request is not None]
     effects = [(entry.record_id, effect) for entry in entries for effect in entry.effects]
@@ -157,7 +162,9 @@ async def _subject_keys(tx: Tx, subjects: set[Subject], keys: TrailKeys) -> dict
     found = await _read_keys(tx, order)
     missing = [subject for subject in order if subject not in found]
     if missing:
-        fresh = [keys.keyring.new_person_key(purpose=_FIELD_PURPOSE, tag=tag_of(keys, one))[1] for one in missing]
+        fresh = [
+            keys.keyring.new_person_key(purpose=_FIELD_PURPOSE, tag=tag_of(keys, one))[1] for one in missing
+        ]
         await sql.keep_subject_keys(
             tx, types=[one.type for one in missing], ids=[one.id for one in missing], wrapped=fresh
         )

@@ -44,7 +44,7 @@ def sorted_tags(tags: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple(sorted(set(tags)))
 
 
-def write_record(  # noqa: PLR0913 - the members of section 4, each once
+def write_record(
     *,
     id: str,  # noqa: A002 - the member's name
     ts_us: int,

@@ -99,7 +99,7 @@ def test_a_keyring_remembers_so_many() -> None:
     """Keys are remembered up to the bound; the least recently used go first, forgotten ones at once."""
     ring = Keyring(KEY, remembered=2)
     wrapped = [ring.new_person_key(purpose="record.fields", tag=bytes([n]) * 32)[1] for n in range(3)]
-    kept = ring._unwrapped  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    kept = ring._unwrapped  # pyright: ignore[reportPrivateUsage]
     assert [place[0] for place in kept] == wrapped[1:]
     ring.unwrap(wrapped[1], purpose="record.fields", tag=bytes([1]) * 32)
     ring.unwrap(wrapped[0], purpose="record.fields", tag=bytes([0]) * 32)

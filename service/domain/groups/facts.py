@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from service.policy import Policy
 
 OWNER, ADMIN, MEMBER, OUTSIDE = 3, 2, 1, 0
-STANDING_OF = {OWNER: Standing.OWNER, ADMIN: Standing.ADMIN, MEMBER: Standing.MEMBER, OUTSIDE: Standing.STRANGER}
+STANDING_OF = {
+    OWNER: Standing.OWNER,
+    ADMIN: Standing.ADMIN,
+    MEMBER: Standing.MEMBER,
+    OUTSIDE: Standing.STRANGER,
+}
 
 GroupClass = Literal[
     "family",
@@ -176,7 +181,9 @@ class GroupAction(Action, frozen=True, kw_only=True):
 
     def my_rank(self, here: Situation) -> int:
         """The caller's rank in the group; 0 for machines and staff."""
-        return rank_of(here, self.group_id, here.caller.person_id) if here.caller.kind == "person" else OUTSIDE
+        return (
+            rank_of(here, self.group_id, here.caller.person_id) if here.caller.kind == "person" else OUTSIDE
+        )
 
     def stand(self, here: Situation) -> Stand:
         """Rank makes standing and relation; a private group is unknown to strangers."""
@@ -235,4 +242,16 @@ def in_range(seconds: int | None, policy: Policy) -> None:
         )
 
 
-__all__ = ["ADMIN", "MEMBER", "OUTSIDE", "OWNER", "STANDING_OF", "Group", "GroupAction", "Offer", "Override", "Person", "Role"]
+__all__ = [
+    "ADMIN",
+    "MEMBER",
+    "OUTSIDE",
+    "OWNER",
+    "STANDING_OF",
+    "Group",
+    "GroupAction",
+    "Offer",
+    "Override",
+    "Person",
+    "Role",
+]

@@ -38,7 +38,9 @@ class Mute(Row, frozen=True, kw_only=True):
     ended_how: Literal["superseded", "unmuted", "lapsed", "dissolved", "owner"] | None = None
     ended_record: str | None = None
 
-    def ended(self, here: Situation, how: Literal["superseded", "unmuted", "lapsed", "dissolved", "owner"]) -> Mute:
+    def ended(
+        self, here: Situation, how: Literal["superseded", "unmuted", "lapsed", "dissolved", "owner"]
+    ) -> Mute:
         """The mute, ended by this act."""
         return msgspec.structs.replace(self, ended_at=here.at, ended_how=how, ended_record=here.record_id)
 

@@ -1,0 +1,177 @@
+"""What tests arrange and ask with: a founded house on a database of its own, its clock set by hand, asked over HTTP."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import msgspec
+from litestar import Litestar
+
+from service.app import create_app
+from service.clock import SetClock
+from service.db import Db
+from service.domain.groups.facts import ADMIN, MEMBER, OWNER, Group, Role
+from service.domain.people import Person
+from service.founding import Founder, found
+from service.settings import Settings
+
+MORNING = dt.datetime(2026, 11, 2, 8, 0, tzinfo=dt.UTC)
+POLICIES = Path(__file__).resolve().parents[1] / "policies"
+STAFF = [
+    Founder("head", ["head_of_content_safety"]),
+    Founder("co", ["compliance"]),
+    Founder("co2", ["compliance"]),
+    Founder("ap", ["approver"]),
+    Founder("mo", ["moderator", "approver"]),
+    Founder("cl", ["classifier"]),
+    Founder("cl2", ["classifier"]),
+    Founder("au", ["auditor"]),
+    Founder("reg", ["regulator"]),
+]
+
+
+class House:
+    """A running service. `ask` speaks for people through the backend's key, for staff through their own."""
+
+    def __init__(
+        self, app: Litestar, client: httpx.AsyncClient, clock: SetClock, tokens: dict[str, str]
+    ) -> None:
+        self.app = app
+        self.client = client
+        self.clock = clock
+        self.tokens = tokens
+        self._keys = count(1)
+
+    @property
+    def db(self) -> Db:
+        """The service's own pool: arranging and looking, past the API."""
+        return self.app.state.db
+
+    async def ask(
+        self,
+        who: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        version: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Send one request. `who`: a staff id, `im` for the backend itself, else a person the backend acts for."""
+        sent = {"authorization": f"Bearer {self.tokens.get(who, self.tokens['im'])}"}
+        if who not in self.tokens:
+            sent["x-on-behalf-of"] = who
+        if method != "GET":
+            sent["idempotency-key"] = key or f"key-{next(self._keys)}"
+        if version is not None:
+            sent["if-match"] = f'"{version}"'
+        sent |= headers or {}
+        if isinstance(body, bytes):
+            return await self.client.request(method, path, content=body, headers=sent)
+        return await self.client.request(method, path, json=body, headers=sent)
+
+    async def do(self, who: str, method: str, path: str, body: Any = None, **more: Any) -> dict[str, Any]:
+        """Ask, expect success, and return the receipt (or what was read)."""
+        answer = await self.ask(who, method, path, body, **more)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    async def refused(
+        self, code: str, who: str, method: str, path: str, body: Any = None, **more: Any
+    ) -> dict[str, Any]:
+        """Ask, expect this refusal, and return the problem document."""
+        answer = await self.ask(who, method, path, body, **more)
+        assert answer.status_code >= 400, answer.text
+        problem = answer.json()
+        assert problem["code"] == code, problem
+        assert answer.headers["content-type"] == "application/problem+json"
+        return problem
+
+    async def records(self, act: str | None = None) -> list[dict[str, Any]]:
+        """All records since the founding, oldest first, as their bodies say; of one act only, if named."""
+        async with self.db.read() as db:
+            rows = await db.fetch("SELECT body FROM record ORDER BY id")
+        found = [msgspec.json.decode(row["body"]) for row in rows]
+        return [one for one in found if one["rule"] != "founding" and act in (None, one["act"])]
+
+    async def effects(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """The payloads of all effects handed over so far, in order; of one kind only, if named."""
+        async with self.db.read() as db:
+            rows = await db.fetch("SELECT kind, payload FROM outbox ORDER BY id")
+        return [row["payload"] for row in rows if kind in (None, row["kind"])]
+
+    async def has_people(self, *ids: str, **facts: Any) -> None:
+        """Arrange verified people (past the API)."""
+        at = self.clock.now()
+        known = {
+            "jurisdiction": "CN-110000",
+            "created_at": at,
+            "identity_status": "verified",
+            "identity_methods": ["mobile", "id_document"],
+            "verified_at": at,
+        }
+        async with self.db.transaction() as tx:
+            await Person.apply(tx, [Person(person_id=one, **(known | facts)) for one in ids])
+
+    async def has_group(
+        self,
+        group_id: str,
+        owner: str,
+        admins: tuple[str, ...] = (),
+        members: tuple[str, ...] = (),
+        **facts: Any,
+    ) -> None:
+        """Arrange a group of tier 2 with its roles (past the API); its people are arranged as well."""
+        at = self.clock.now()
+        ranks = {owner: OWNER, **dict.fromkeys(admins, ADMIN), **dict.fromkeys(members, MEMBER)}
+        await self.has_people(*ranks)
+        known: dict[str, Any] = {
+            "code": f"code-{group_id}",
+            "name": "a group",
+            "klass": "community",
+            "jurisdiction": "CN-110000",
+            "created_at": at,
+            "owner_id": owner,
+            "capacity": 200,
+            "member_count": len(ranks),
+            "admin_count": len(admins),
+            "join_mode": "approval",
+            "tier": 2,
+            "tier_basis": {},
+            "by_record": "arranged",
+        }
+        async with self.db.transaction() as tx:
+            await Group.apply(tx, [Group(group_id=group_id, **(known | facts))])
+            await Role.apply(
+                tx,
+                [
+                    Role(
+                        by_record=f"arranged-{group_id}",
+                        person_id=person,
+                        group_id=group_id,
+                        rank=rank,
+                        from_at=at,
+                        granted_by=owner if rank == ADMIN else None,
+                    )
+                    for person, rank in ranks.items()
+                ],
+            )
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
+        """Start the service on a migrated database and found it, at 2026-11-02 08:00 UTC."""
+        clock = SetClock(MORNING)
+        app = create_app(
+            Settings(dsn=dsn, data=data, policies=POLICIES, pool_size=4, **settings), clock=clock
+        )
+        async with app.lifespan():
+            fresh = await found(app.state.door, app.state.db, STAFF, ["im"])
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=transport, base_url="http://mandate") as client:
+                yield cls(app, client, clock, {key.key_id: key.token for key in fresh})
