@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -115,7 +115,7 @@ async def _serve(settings: Settings) -> None:
     async with app.lifespan():
         state = await schema_state(app.state.db)
         if state != "equal":
-            _fail(REFUSALS[state])
+            raise CommandError(REFUSALS[state])
         port = _free_port(settings.host, settings.port)
         server = Server(
             app,
@@ -153,13 +153,13 @@ async def _until_answering(host: str, port: int, serving: "asyncio.Task[None]") 
     reached = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
     for _ in range(200):
         if serving.done():
-            _fail(f"the server ended while starting: {serving.exception() or 'no reason given'}")
+            raise CommandError(f"the server ended while starting: {serving.exception() or 'no reason given'}")
         with suppress(OSError):
             _, writer = await asyncio.open_connection(reached, port)
             writer.close()
             return
         await asyncio.sleep(0.05)
-    _fail(f"the server does not answer at {host}:{port}")
+    raise CommandError(f"the server does not answer at {host}:{port}")
 
 
 def _free_port(host: str, port: int) -> int:
@@ -172,9 +172,9 @@ def _free_port(host: str, port: int) -> int:
             return probe.getsockname()[1]
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        _fail(
+        raise CommandError(
             f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)"
-        )
+        ) from None
 
 
 def _url(host: str, port: int) -> str:
@@ -182,27 +182,30 @@ def _url(host: str, port: int) -> str:
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
+class CommandError(Exception):
+    """What an operator can cure, in one sentence which says how."""
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Turn what an operator can cure into one line and exit code 2."""
+    """Turn what an operator can cure into one line and exit code 2; leave the rest as it is."""
     try:
         yield
-    except SettingsError as error:
-        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         from service.db import DatabaseUnavailable, EmbeddedError, MigrationError
 
-        if isinstance(error, DatabaseUnavailable | EmbeddedError | MigrationError):
-            _fail(str(error))
-        raise
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"mandate: {message}", err=True)
-    # os._exit would leave the embedded database running; SystemExit lets every lock go first.
-    sys.exit(2)
+        # The app's lifespan runs in a task group, which wraps what it raises.
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        if not isinstance(
+            cause, CommandError | SettingsError | DatabaseUnavailable | EmbeddedError | MigrationError
+        ):
+            raise
+        click.echo(f"mandate: {' '.join(str(cause).split())}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

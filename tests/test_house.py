@@ -1,5 +1,6 @@
 """The rules of the house: what holds for every file, and what an operator meets first."""
 
+import asyncio
 import io
 import json
 import logging
@@ -268,10 +269,10 @@ def test_every_log_line_is_one_json_object(lines):
     logging.getLogger("casbin.enforcer").warning("Request: denied")
     written = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert [line["event"] for line in written] == ["act.done", "odd thing"]
-    assert {"logger": "door", "level": "info", "request": "r1", "group_id": "群"}.items() <= written[
+    assert {"source": "door", "level": "info", "request": "r1", "group_id": "群"}.items() <= written[
         0
     ].items()
-    assert {"logger": "asyncpg", "level": "warning"}.items() <= written[1].items()
+    assert {"source": "asyncpg", "level": "warning"}.items() <= written[1].items()
 
 
 # Database
@@ -307,8 +308,6 @@ async def test_a_lost_race_is_run_again(database: Database):
             await tx.execute("UPDATE row SET n = n + 1 WHERE id = $1", second)
 
         await db.run(work)
-
-    import asyncio
 
     await asyncio.gather(add(1, 2), add(2, 1))
     async with db.read() as reader:

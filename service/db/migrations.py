@@ -61,7 +61,7 @@ def migrate(owner_dsn: str, *, folder: Path | None = None, say: Callable[[str], 
     )
     for line in done.stdout.splitlines() if say else ():
         if line.startswith("Applying"):
-            say(line)  # type: ignore[misc]
+            say(line)  # pyright: ignore
     if done.returncode:
         reason = done.stderr.strip().removeprefix("Error: ") or f"dbmate ended with code {done.returncode}"
         raise MigrationError(f"the migration did not run: {reason}")

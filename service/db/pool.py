@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asyncpg.pool import PoolConnectionProxy
+    from asyncpg.prepared_stmt import PreparedStatement
 
     from service.settings import Settings
 
@@ -59,7 +60,7 @@ class DatabaseUnavailable(Exception):  # noqa: N818  it is a state, not a mistak
 class Reader:
     """A connection for reading. Made by `Db.read()` only."""
 
-    def __init__(self, connection: "PoolConnectionProxy[Any]") -> None:
+    def __init__(self, connection: "PoolConnectionProxy") -> None:
         self._connection = connection
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
@@ -93,7 +94,7 @@ class Reader:
         with _translated():
             await self._connection.executemany(sql, args)
 
-    async def prepare(self, sql: str) -> "asyncpg.prepared_stmt.PreparedStatement[Any]":
+    async def prepare(self, sql: str) -> "PreparedStatement":
         """Prepare a statement on this connection; it must not outlive it."""
         with _translated():
             return await self._connection.prepare(sql)
@@ -207,7 +208,7 @@ class Db:
             return await work(tx)
 
     @asynccontextmanager
-    async def _borrowed(self) -> "AsyncIterator[PoolConnectionProxy[Any]]":
+    async def _borrowed(self) -> "AsyncIterator[PoolConnectionProxy]":
         with _translated():
             connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
         try:
