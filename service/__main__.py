@@ -45,6 +45,8 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
 
     The embedded database is migrated on the way; any other must already have this program's schema.
     """
+    # Until the server listens to it, SIGTERM unwinds like Ctrl-C, so that the embedded database is left properly.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _one_line_errors(), _settings_with_database(config) as found:
         from msgspec.structs import replace
 

@@ -59,9 +59,9 @@ def migrate(owner_dsn: str, *, folder: Path | None = None, say: Callable[[str], 
         text=True,
         check=False,
     )
-    for line in done.stdout.splitlines() if say else ():
-        if line.startswith("Applying"):
-            say(line)  # pyright: ignore
+    if say is not None:
+        for line in filter(lambda line: line.startswith("Applying"), done.stdout.splitlines()):
+            say(line)
     if done.returncode:
         reason = done.stderr.strip().removeprefix("Error: ") or f"dbmate ended with code {done.returncode}"
         raise MigrationError(f"the migration did not run: {reason}")

@@ -52,7 +52,7 @@ class Queries:
     def all(self) -> dict[str, Named]:
         """All statements by name, read at first use; raises ValueError for a name used twice."""
         adapter = AsyncPGAdapter()
-        loader = QueryLoader(adapter, None, mandatory_parameters=False)  # pyright: ignore
+        loader = QueryLoader(adapter, None, mandatory_parameters=False)  # pyright: ignore[reportArgumentType]
         found: dict[str, Named] = {}
         for datum in loader.load_query_data_from_file(self._path, encoding="utf-8"):
             if datum.query_name in found:
