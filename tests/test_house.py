@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any, cast
 
 import asyncpg
 import httpx
@@ -365,10 +366,8 @@ async def test_a_lost_database_is_one_kind_of_error(database: Database, tmp_path
 async def answer(dsn: str) -> tuple[int, dict[str, str]]:
     """Ask a freshly built app whether it is ready, its lifespan run in this very loop."""
     app = create_app(Settings(dsn=dsn, pool_size=1))
-    async with (
-        app.lifespan(),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as client,
-    ):
+    transport = httpx.ASGITransport(cast("Any", app))
+    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://t") as client:
         assert (await client.get("/health/live")).status_code == 200
         response = await client.get("/health/ready")
         return response.status_code, response.json()
