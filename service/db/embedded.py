@@ -126,6 +126,8 @@ class Embedded:
                 except BlockingIOError:
                     return
                 _run(self._user, "pg_ctl", "-D", self._folder, "-w", "-t", STOP_SECONDS, "-m", "fast", "stop")
+                if self._socket_folder != self._folder:
+                    shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
