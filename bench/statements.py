@@ -3,7 +3,6 @@
 Run as `python -m bench.statements`; it starts a database of its own in a temporary folder.
 """
 
-import asyncio
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
