@@ -328,7 +328,7 @@ async def test_a_snapshot_sees_one_instant_and_may_not_write(database: Database)
             assert await tx.copy("seen", ["n"], [(1,), (2,)]) == "COPY 2"
         assert [row async for row in reader.walk("SELECT n FROM seen")] == []
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
-            await reader.execute("DELETE FROM seen")
+            await reader.fetch("DELETE FROM seen RETURNING n")
     await db.close()
 
 
