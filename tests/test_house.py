@@ -489,6 +489,21 @@ def test_serve_survives_a_kill_and_a_stale_pid_file(tmp_path):
     assert process.wait(10) == 0
 
 
+@pytest.mark.parametrize("seconds", [0.3, 0.6, 0.9, 1.2])
+def test_a_start_cut_short_is_no_obstacle_to_the_next(seconds, tmp_path):
+    """SIGTERM at any moment of the first start leaves nothing running, and nothing to be cleaned up by hand."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve", "--port", "0"],
+        cwd=REPOSITORY, env=plain({"MANDATE_DATA": str(tmp_path)}), stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(seconds)
+    process.terminate()
+    assert process.wait(15) in {0, 130, -signal.SIGTERM}
+    assert not (tmp_path / "postgresql" / "postmaster.pid").exists()
+    with Embedded.start(tmp_path) as embedded:
+        assert embedded.query("SELECT 1") == "1"
+
+
 # PostgreSQL of other makes
 
 
