@@ -92,6 +92,10 @@ class House:
         assert answer.headers["content-type"] == "application/problem+json"
         return problem
 
+    async def sweep(self) -> int:
+        """Let time act once: what has fallen due by the clock ends. Nothing sweeps in the background of a test."""
+        return await self.app.state.sweep.once()
+
     async def records(self, act: str | None = None) -> list[dict[str, Any]]:
         """All records since the founding, oldest first, as their bodies say; of one act only, if named."""
         async with self.db.read() as db:
@@ -168,7 +172,8 @@ class House:
         """Start the service on a migrated database and found it, at 2026-11-02 08:00 UTC."""
         clock = SetClock(MORNING)
         app = create_app(
-            Settings(dsn=dsn, data=data, policies=POLICIES, pool_size=4, **settings), clock=clock
+            Settings(dsn=dsn, data=data, policies=POLICIES, pool_size=4, **({"sweep_seconds": 3600} | settings)),
+            clock=clock,
         )
         async with app.lifespan():
             fresh = await found(app.state.door, app.state.db, STAFF, ["im"])
