@@ -21,6 +21,8 @@ from service.settings import Settings
 
 MORNING = dt.datetime(2026, 11, 2, 8, 0, tzinfo=dt.UTC)
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
+#: Tests let time act by hand; see `House.sweep`.
+_QUIET: dict[str, Any] = {"policies": POLICIES, "sweep_seconds": 3600}
 STAFF = [
     Founder("head", ["head_of_content_safety"]),
     Founder("co", ["compliance"]),
@@ -172,8 +174,7 @@ class House:
         """Start the service on a migrated database and found it, at 2026-11-02 08:00 UTC."""
         clock = SetClock(MORNING)
         app = create_app(
-            Settings(dsn=dsn, data=data, policies=POLICIES, pool_size=4, **({"sweep_seconds": 3600} | settings)),
-            clock=clock,
+            Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings)), clock=clock
         )
         async with app.lifespan():
             fresh = await found(app.state.door, app.state.db, STAFF, ["im"])
