@@ -173,9 +173,7 @@ class House:
     async def open(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
         """Start the service on a migrated database and found it, at 2026-11-02 08:00 UTC."""
         clock = SetClock(MORNING)
-        app = create_app(
-            Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings)), clock=clock
-        )
+        app = create_app(Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings)), clock=clock)
         async with app.lifespan():
             fresh = await found(app.state.door, app.state.db, STAFF, ["im"])
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]

@@ -161,7 +161,9 @@ async def list_approvals(
 
 
 @get("/v1/approvals/{approval_id:str}", operation_id="approval.show", tags=["approval"])
-async def show_approval(request: Request[Any, Any, Any], approval_id: FromPath[str]) -> Response[ApprovalView]:
+async def show_approval(
+    request: Request[Any, Any, Any], approval_id: FromPath[str]
+) -> Response[ApprovalView]:
     """Show one approval: what was asked, by whom, who agreed so far, until when. For staff."""
     await _read_by_staff(request)
     db: Db = request.app.state.db

@@ -175,7 +175,9 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
         """As what the caller agrees: of what he holds, the part that is still lacking; else as approver."""
         held = staff.stand(here).standings
         given = {grant.standing for grant in approval.granted_by}
-        if Standing.COMPLIANCE in held and (Standing.APPROVER not in held or Standing.APPROVER.value in given):
+        if Standing.COMPLIANCE in held and (
+            Standing.APPROVER not in held or Standing.APPROVER.value in given
+        ):
             return Standing.COMPLIANCE
         return Standing.APPROVER
 

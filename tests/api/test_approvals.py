@@ -79,7 +79,9 @@ async def test_staff_see_what_waits_and_what_they_agree_to(offered: House) -> No
     assert shown["parties"] == ["person:ann", "person:ben"]
     assert (shown["state"], shown["persons_needed"], shown["granted_by"]) == ("open", 2, [])
     assert shown["expires_at"] == "2026-11-05T08:00:00.000Z"
-    await offered.refused("facts_changed", "ap", "POST", f"/v1/approvals/{approval_id}/grant", {"digest": "0" * 64})
+    await offered.refused(
+        "facts_changed", "ap", "POST", f"/v1/approvals/{approval_id}/grant", {"digest": "0" * 64}
+    )
     await grant(offered, "ap", approval_id, body={"digest": shown["digest"]})
     shown = await offered.do("ap", "GET", f"/v1/approvals/{approval_id}")
     assert (shown["state"], shown["asked"], shown["version"]) == ("granted", None, 2)
@@ -282,5 +284,3 @@ async def test_one_human_agrees_once_under_whatever_id(three: House) -> None:
     await refused(three, "already_granted", "kim-2", approval_id)
     await grant(three, "co", approval_id)
     assert await owner(three) == "ben"
-
-

@@ -87,7 +87,12 @@ async def test_an_owner_who_asks_to_go_is_succeeded_after_the_wait(group: House)
     assert (record["by"]["standing"], record["links"]) == ("system.sweep", [opened["record_id"]])
     assert "passed_over" not in record["p"]["after"]
     now = await facts(group)
-    assert (now.owner_id, now.successors, now.succession_due_at, now.transferred_at) == ("cai", [], None, None)
+    assert (now.owner_id, now.successors, now.succession_due_at, now.transferred_at) == (
+        "cai",
+        [],
+        None,
+        None,
+    )
 
 
 async def test_an_owner_cannot_go_when_nobody_can_follow(group: House) -> None:
@@ -186,7 +191,7 @@ async def test_the_record_says_who_was_passed_over_and_why(group: House) -> None
     await group.has_group("h", "hal")
     async with group.db.transaction() as tx:
         await tx.execute(
-            "UPDATE groups SET successors = '[\"hal\", \"dan\", \"cai\", \"ben\"]' WHERE group_id = 'g'"
+            'UPDATE groups SET successors = \'["hal", "dan", "cai", "ben"]\' WHERE group_id = \'g\''
         )
     await group.has_people("dan", bot=True)
     await group.has_people("cai", identity_status="unverified")

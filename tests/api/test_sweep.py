@@ -45,6 +45,18 @@ async def expiries(house: House) -> list[dict[str, Any]]:
     return await house.records("group.expire_mute")
 
 
+async def until_expired(house: House) -> None:
+    """Wait for the background, seconds at most; a connection that was cut may still be in the pool."""
+    for _ in range(250):
+        try:
+            if await expiries(house):
+                return
+        except DatabaseUnavailable:
+            pass
+        await asyncio.sleep(0.02)
+    raise AssertionError("time did not act")
+
+
 async def test_a_mute_holds_at_its_end_and_is_gone_a_millisecond_later(group: House) -> None:
     """S022, S015: rows 16 to 21 of the day: at `until` dan is muted; then time ends it and names the act that set it."""
     group.clock.set(MORNING + dt.timedelta(hours=1, minutes=5))
@@ -80,9 +92,7 @@ async def test_what_ended_by_hand_is_left_alone(group: House) -> None:
     await mute(group, "dan", 60)
     await group.do("ann", "DELETE", f"{MUTES}/dan")
     group.clock.advance(61)
-    answer = await group.app.state.door.act(
-        ExpireMute(group_id="g", person_id="dan"), caller=Caller.sweep()
-    )
+    answer = await group.app.state.door.act(ExpireMute(group_id="g", person_id="dan"), caller=Caller.sweep())
     assert (answer.code, answer.record_id) == ("not_in_state", "")
     assert await group.sweep() == 0
     assert await expiries(group) == []
@@ -121,7 +131,9 @@ async def test_more_than_one_batch_ends_in_one_turn(group: House, monkeypatch: p
         body = {"person_id": person, "seconds": seconds, "reason": "fraud"}
         await group.do("hal", "POST", "/v1/groups/h/mutes", body)
     async with group.db.transaction() as tx:
-        await tx.execute("UPDATE mute SET group_id = 'nowhere' WHERE person_id IN ('m00', 'm01', 'm02', 'm05')")
+        await tx.execute(
+            "UPDATE mute SET group_id = 'nowhere' WHERE person_id IN ('m00', 'm01', 'm02', 'm05')"
+        )
     group.clock.advance(3600)
     assert await group.sweep() == 6
     assert not await muted(group, "m09")
@@ -160,19 +172,17 @@ async def test_time_goes_on_when_the_database_comes_back(
     admin = await asyncpg.connect(postgres.admin_dsn)
     background = Sweep(group.db, group.app.state.door, group.clock, group.app.state.editions)
     try:
-        await admin.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
-        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database.name)
+        await admin.execute(f"ALTER DATABASE {database.name} CONNECTION LIMIT 0")
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database.name
+        )
         with pytest.raises(DatabaseUnavailable):
-            for _ in range(9):
-                await group.sweep()
+            await group.sweep()
         background.open(0.01)
         await asyncio.sleep(0.1)
-        await admin.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS true")
-        async with asyncio.timeout(5):
-            while not await expiries(group):
-                await asyncio.sleep(0.02)
+        await admin.execute(f"ALTER DATABASE {database.name} CONNECTION LIMIT -1")
+        await until_expired(group)
     finally:
-        await admin.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS true")
         await admin.close()
         await background.close()
     assert len(await expiries(group)) == 1
@@ -184,6 +194,4 @@ async def test_the_service_sweeps_by_itself(database: Database, tmp_path: Any) -
         await house.has_group("g", "ann", ("ben",), ("dan",))
         await mute(house, "dan", 60)
         house.clock.advance(61)
-        async with asyncio.timeout(5):
-            while not await expiries(house):
-                await asyncio.sleep(0.02)
+        await until_expired(house)

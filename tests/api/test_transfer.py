@@ -111,7 +111,9 @@ async def test_the_new_owners_mute_ends_in_the_same_act(group: House) -> None:
         "coupled"
     ]
     async with group.db.read() as db:
-        row = await db.fetchrow("SELECT ended_how, ended_record FROM mute WHERE by_record = $1", mute["record_id"])
+        row = await db.fetchrow(
+            "SELECT ended_how, ended_record FROM mute WHERE by_record = $1", mute["record_id"]
+        )
     assert row is not None
     assert tuple(row) == ("owner", receipt["record_id"])
     assert {"group_id": "g", "person_id": "dan", "how": "owner"} in await group.effects("group.unmuted")
@@ -316,7 +318,9 @@ async def test_an_approved_acceptance_is_decided_on_the_facts_of_then(heavy: Hou
     elif change == "lapsed":
         heavy.clock.advance(72 * HOUR)
         async with heavy.db.transaction() as tx:
-            await tx.execute("UPDATE groups SET offer = jsonb_set(offer, '{until}', '\"2026-11-05T07:59:59Z\"')")
+            await tx.execute(
+                "UPDATE groups SET offer = jsonb_set(offer, '{until}', '\"2026-11-05T07:59:59Z\"')"
+            )
     elif change == "bot":
         await heavy.has_people("ben", bot=True)
     elif change == "stale":

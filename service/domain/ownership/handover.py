@@ -85,9 +85,7 @@ def _release(here: Situation, group: Group, becomes: int, lent_by: str | None) -
     return _Release(ended, [follows], 0, int(becomes == ADMIN), STANDING_OF[becomes].value)
 
 
-def hand_over(
-    here: Situation, group: Group, heir: str, *, old_becomes: int = MEMBER, **facts: Any
-) -> Change:
+def hand_over(here: Situation, group: Group, heir: str, *, old_becomes: int = MEMBER, **facts: Any) -> Change:
     """Make `heir`, who is inside, the owner from this very instant; the old owner's interval ends with it.
 
     The new owner's mute ends (S062), an open offer, a running succession and ownerlessness too, and the list of successors
@@ -97,9 +95,7 @@ def hand_over(
     before_role = here.get(Role, group_id, heir)
     old = _release(here, group, old_becomes, heir)
     admins = group.admin_count - int(before_role.rank == ADMIN) + old.admins
-    owner = Role(
-        by_record=here.record_id, person_id=heir, group_id=group_id, rank=OWNER, from_at=here.at
-    )
+    owner = Role(by_record=here.record_id, person_id=heir, group_id=group_id, rank=OWNER, from_at=here.at)
     changed = group.with_(
         owner_id=heir,
         ownerless_since=None,
@@ -183,6 +179,4 @@ def _unmute(here: Situation, change: Change, group_id: str, heir: str) -> None:
     change.writes.append(mute.ended(here, "owner"))
     change.coupled.append({"what": "mute", "of": "new_owner", "now": "ended", "set_by": mute.by_record})
     change.links.append(mute.by_record)
-    change.effects.append(
-        Effect("group.unmuted", {"group_id": group_id, "person_id": heir, "how": "owner"})
-    )
+    change.effects.append(Effect("group.unmuted", {"group_id": group_id, "person_id": heir, "how": "owner"}))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from service.action import Change, Effect, Id, Need, Note, Reason, Situation, Stand, Subject
-from service.clock import instant_text
+from service.clock import instant_text, parse_instant
 from service.domain import staff
 from service.domain.groups.facts import OUTSIDE, Group, GroupAction, Role, rank_of
 from service.domain.ownership.handover import hand_over, heir_needs, leave_ownerless, unfit, unfit_anywhere
@@ -288,8 +288,7 @@ class AssignOwner(GroupAction, frozen=True, kw_only=True, tag="group.assign_owne
 def agreed(person: Person, group_id: str, since: dt.datetime) -> bool:
     """Whether a person accepted to own this group, since it has no owner."""
     return any(
-        one.get("document") == f"{CONSENT}{group_id}"
-        and dt.datetime.fromisoformat(one.get("at", "").replace("Z", "+00:00")) >= since
+        one.get("document") == f"{CONSENT}{group_id}" and parse_instant(one["at"]) >= since
         for one in person.terms_accepted
     )
 
