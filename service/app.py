@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import groups, health
+from service.api import approvals, groups, health, ownership
 from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
@@ -16,6 +16,7 @@ from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
 from service.settings import Settings
+from service.sweep import Sweep
 from service.trail.keys import TrailKeys
 from service.watch import Watching
 
@@ -39,19 +40,22 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             door = Door(
                 db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit
             )
-            app.state.update({"db": db, "keys": keys, "door": door, "editions": editions})
+            sweep = Sweep(db, door, chosen, editions)
+            app.state.update({"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep})
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             door.open()
             await adopt_first_edition(door, editions, chosen)
+            sweep.open(settings.sweep_seconds)
             try:
                 yield
             finally:
+                await sweep.close()
                 await door.close()
         finally:
             await db.close()
 
     return Litestar(
-        route_handlers=[*health.ROUTES, *groups.ROUTES],
+        route_handlers=[*health.ROUTES, *groups.ROUTES, *ownership.ROUTES, *approvals.ROUTES],
         lifespan=[lifespan],
         middleware=[numbered],
         exception_handlers=HANDLERS,
