@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response, get
+from litestar.params import FromPath, FromQuery
 
 from service.action import ID_PATTERN
 from service.api.acting import governed
@@ -117,7 +118,10 @@ async def seen_group(reader: Reader, caller: Caller, group_id: str) -> tuple[Gro
     tags=["group"],
 )
 async def muted(
-    request: Request[Any, Any, Any], group_id: str, person_id: str, at: str | None = None
+    request: Request[Any, Any, Any],
+    group_id: FromPath[str],
+    person_id: FromPath[str],
+    at: FromQuery[str | None] = None,
 ) -> Response[MuteAnswer]:
     """Answer from the person's own mute and the whole group's; asked by the person, who manages the group, staff or the backend."""
     when = _instant(request, at)
@@ -163,11 +167,11 @@ async def muted(
 )
 async def roles(
     request: Request[Any, Any, Any],
-    group_id: str,
-    at: str | None = None,
-    standing: Literal["owner", "admin", "member"] | None = None,
-    limit: int = 100,
-    cursor: str | None = None,
+    group_id: FromPath[str],
+    at: FromQuery[str | None] = None,
+    standing: FromQuery[Literal["owner", "admin", "member"] | None] = None,
+    limit: FromQuery[int] = 100,
+    cursor: FromQuery[str | None] = None,
 ) -> Response[RolesAnswer]:
     """Page through the roles of one instant; for those inside the group, staff and the backend."""
     if not 1 <= limit <= _PAGE_MOST:
