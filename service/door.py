@@ -45,6 +45,8 @@ _CONSTRAINTS = {
     "approval_open": Code.APPROVAL_PENDING,
     "groups_members_fit": Code.CAP_MEMBERS,
 }
+#: Constraints that only another process can have met first: what it did is there now, so the act looks again.
+_MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open"})
 #: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
 _ROUNDS = 3
 
@@ -265,8 +267,8 @@ class Door:
             if code is not None:
                 await self._refuse_alone(chosen[0], Refusal(code))
                 return
-            if getattr(error, "constraint_name", None) == "request_key_pkey":
-                await self._run(chosen)  # another process was first: its answer is there now
+            if getattr(error, "constraint_name", None) in _MET_ELSEWHERE:
+                await self._run(chosen)
                 return
             self._break(chosen, error)
             return

@@ -18,7 +18,8 @@ from service.caller import Caller
 from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
 from service.domain.approvals import ExpireApproval
-from service.domain.groups.mutes import ExpireMute
+from service.domain.groups.bars import ExpireBar
+from service.domain.groups.mutes import ExpireMute, ExpireMuteAll
 from service.domain.ownership.succession import OpenSuccession, Orphan, Succeed
 from service.domain.ownership.transfer import ExpireTransfer
 from service.door import Door
@@ -48,6 +49,8 @@ class Due(NamedTuple):
 #: In the order in which one turn goes through them. Who cannot be succeeded is orphaned: the same groups, asked again.
 DUE: tuple[Due, ...] = (
     Due("mutes_due", lambda row: ExpireMute(group_id=row["group_id"], person_id=row["person_id"])),
+    Due("mutes_all_due", lambda row: ExpireMuteAll(group_id=row["group_id"])),
+    Due("bars_due", lambda row: ExpireBar(group_id=row["group_id"], person_id=row["person_id"])),
     Due("offers_due", lambda row: ExpireTransfer(group_id=row["group_id"])),
     Due("approvals_due", lambda row: ExpireApproval(approval_id=row["approval_id"])),
     Due("successions_due", lambda row: Succeed(group_id=row["group_id"])),
