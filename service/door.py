@@ -44,6 +44,7 @@ _CONSTRAINTS = {
     "api_key_token_key": Code.ALREADY_EXISTS,
     "approval_open": Code.APPROVAL_PENDING,
     "groups_members_fit": Code.CAP_MEMBERS,
+    "join_request_open": Code.ALREADY_IN_STATE,
 }
 #: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
 _ROUNDS = 3

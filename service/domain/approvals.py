@@ -184,7 +184,10 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
         act = approval.proposed()
         then = here.seen_as(approval.proposer)
         try:
-            change = judge(act, then, act.stand(then)).change
+            stood = act.stand(then)
+            if stood.gone is not None:
+                raise Refusal(stood.gone)
+            change = judge(act, then, stood).change
         except Refusal as refusal:
             raise Refusal(Code.FACTS_CHANGED, now=refusal.code.value, **refusal.data) from refusal
         change.writes.append(approval.ended(here, "granted"))
