@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from service.api.acting import governed
 from service.api.callers import Callers
@@ -27,8 +27,8 @@ from service.errors import Code, Refusal
 
 sql = queries(__file__)
 
-Limit = Annotated[int, Parameter(ge=1, le=500, description="How many at most.")]
-Cursor = Annotated[str | None, Parameter(max_length=400, description="`next` of the page before.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=500, description="How many at most.")]
+Cursor = Annotated[str | None, QueryParameter(max_length=400, description="`next` of the page before.")]
 State = Literal["living", "ownerless", "dissolved"]
 
 
@@ -108,7 +108,7 @@ class MemberPage(msgspec.Struct, kw_only=True):
 
 
 @get("/v1/groups/{group_id:str}", operation_id="group.get", tags=["group"])
-async def get_group(request: Request[Any, Any, Any], group_id: str) -> Response[GroupView]:
+async def get_group(request: Request[Any, Any, Any], group_id: FromPath[str]) -> Response[GroupView]:
     """One group. A private one is unknown to who has no standing there; a dissolved one is gone but for staff (S051, S052)."""
     caller = await _asker(request)
     db: Db = request.app.state.db
@@ -125,14 +125,14 @@ async def get_group(request: Request[Any, Any, Any], group_id: str) -> Response[
 @get("/v1/groups", operation_id="group.list", tags=["group"])
 async def list_groups(
     request: Request[Any, Any, Any],
-    owner_id: str | None = None,
-    klass: Annotated[GroupClass | None, Parameter(query="class")] = None,
-    tier: Annotated[int | None, Parameter(ge=1, le=4)] = None,
+    owner_id: FromQuery[str | None] = None,
+    klass: Annotated[GroupClass | None, QueryParameter(name="class")] = None,
+    tier: Annotated[int | None, QueryParameter(ge=1, le=4)] = None,
     jurisdiction: Annotated[
         str | None,
-        Parameter(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})$", description="And all it contains."),
+        QueryParameter(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})$", description="And all it contains."),
     ] = None,
-    lifecycle: Annotated[State | None, Parameter(query="state")] = None,
+    lifecycle: Annotated[State | None, QueryParameter(name="state")] = None,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> GroupPage:
@@ -175,7 +175,7 @@ async def list_groups(
 
 @get("/v1/groups/{group_id:str}/members", operation_id="group.members", tags=["group"])
 async def list_members(
-    request: Request[Any, Any, Any], group_id: str, cursor: Cursor = None, limit: Limit = 100
+    request: Request[Any, Any, Any], group_id: FromPath[str], cursor: Cursor = None, limit: Limit = 100
 ) -> MemberPage:
     """Who is inside, for those inside, the backend and staff."""
     caller = await _asker(request)
