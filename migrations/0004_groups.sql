@@ -46,6 +46,8 @@ COMMENT ON TABLE groups IS 'A conversation with members and one answerable owner
 CREATE INDEX groups_owner_idx ON groups (owner_id) WHERE dissolved_at IS NULL;
 CREATE INDEX groups_succession_idx ON groups (succession_due_at) WHERE succession_due_at IS NOT NULL;
 CREATE INDEX groups_offer_idx ON groups ((offer ->> 'until')) WHERE offer IS NOT NULL;
+CREATE INDEX groups_waiting_idx ON groups ((tier_basis -> 'waiting' ->> 'since'))
+WHERE tier_basis -> 'waiting' ->> 'since' IS NOT NULL;
 CREATE INDEX groups_override_idx ON groups ((override ->> 'until')) WHERE override IS NOT NULL;
 
 CREATE TABLE role (

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import approvals, health, order, ownership
+from service.api import approvals, groups, health, joining, order, ownership
 from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
@@ -55,7 +55,14 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             await db.close()
 
     return Litestar(
-        route_handlers=[*health.ROUTES, *order.ROUTES, *ownership.ROUTES, *approvals.ROUTES],
+        route_handlers=[
+            *health.ROUTES,
+            *groups.ROUTES,
+            *joining.ROUTES,
+            *order.ROUTES,
+            *ownership.ROUTES,
+            *approvals.ROUTES,
+        ],
         lifespan=[lifespan],
         middleware=[numbered],
         exception_handlers=HANDLERS,

@@ -44,6 +44,7 @@ _CONSTRAINTS = {
     "api_key_token_key": Code.ALREADY_EXISTS,
     "approval_open": Code.APPROVAL_PENDING,
     "groups_members_fit": Code.CAP_MEMBERS,
+    "join_request_open": Code.ALREADY_IN_STATE,
 }
 #: Constraints that only another process can have met first: what it did is there now, so the act looks again.
 _MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open"})
