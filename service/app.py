@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import accounts, groups, health, operators, people
+from service.api import accounts, approvals, groups, health, operators, ownership, people
 from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
-from service.db import Db
+from service.db import Db, require_schema
 from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
 from service.settings import Settings
+from service.sweep import Sweep
 from service.trail.keys import TrailKeys
 from service.watch import Watching
 
@@ -34,17 +35,21 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         keys = TrailKeys.load_or_create(settings.data / "keys", may_create=True)
         db = await Db.open(settings)
         try:
+            await require_schema(db)
             editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
             door = Door(
                 db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit
             )
-            app.state.update({"db": db, "keys": keys, "door": door, "editions": editions})
+            sweep = Sweep(db, door, chosen, editions)
+            app.state.update({"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep})
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             door.open()
             await adopt_first_edition(door, editions, chosen)
+            sweep.open(settings.sweep_seconds)
             try:
                 yield
             finally:
+                await sweep.close()
                 await door.close()
         finally:
             await db.close()
@@ -55,7 +60,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             *people.ROUTES,
             *operators.ROUTES,
             *groups.ROUTES,
+            *ownership.ROUTES,
             *accounts.ROUTES,
+            *approvals.ROUTES,
         ],
         lifespan=[lifespan],
         middleware=[numbered],

@@ -615,8 +615,8 @@ async def _look_at(
 
 
 def _has_standing(caller: Caller, stand: Stand | None) -> bool:
-    """Whether a refusal of this caller goes on the record: strangers are only counted (S006)."""
-    if caller.kind == "founding" or stand is None:
+    """Whether a refusal of this caller goes on the record: strangers are only counted (S006), time too late is not (S016)."""
+    if caller.kind in {"founding", "sweep"} or stand is None:
         return False
     return any(standing != Standing.STRANGER for standing in stand.standings)
 

@@ -21,6 +21,8 @@ from service.settings import Settings
 
 MORNING = dt.datetime(2026, 11, 2, 8, 0, tzinfo=dt.UTC)
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
+#: Tests let time act by hand; see `House.sweep`.
+_QUIET: dict[str, Any] = {"policies": POLICIES, "sweep_seconds": 3600}
 STAFF = [
     Founder("head", ["head_of_content_safety"]),
     Founder("co", ["compliance"]),
@@ -91,6 +93,10 @@ class House:
         assert problem["code"] == code, problem
         assert answer.headers["content-type"] == "application/problem+json"
         return problem
+
+    async def sweep(self) -> int:
+        """Let time act once: what has fallen due by the clock ends. Nothing sweeps in the background of a test."""
+        return await self.app.state.sweep.once()
 
     async def records(self, act: str | None = None) -> list[dict[str, Any]]:
         """All records since the founding, oldest first, as their bodies say; of one act only, if named."""
@@ -167,9 +173,7 @@ class House:
     async def open(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
         """Start the service on a migrated database and found it, at 2026-11-02 08:00 UTC."""
         clock = SetClock(MORNING)
-        app = create_app(
-            Settings(dsn=dsn, data=data, policies=POLICIES, pool_size=4, **settings), clock=clock
-        )
+        app = create_app(Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings)), clock=clock)
         async with app.lifespan():
             fresh = await found(app.state.door, app.state.db, STAFF, ["im"])
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
