@@ -183,7 +183,7 @@ async def test_an_id_that_is_somebodys_number_is_refused(house: House) -> None:
 
 
 async def test_facts_change_one_by_one(house: House) -> None:
-    """S017: only what is named changes; the last time seen never goes back."""
+    """S017, P1: only what is named changes, the last time seen never goes back, what is personal is sealed."""
     await house.has_people("ann")
     await house.do("im", "PATCH", "/v1/people/ann", {"seen_at": "2026-11-02T15:59:00.123456+08:00"})
     await house.do("im", "PATCH", "/v1/people/ann", {"seen_at": "2026-11-01T00:00:00Z", "minor": "yes"})
@@ -191,11 +191,10 @@ async def test_facts_change_one_by_one(house: House) -> None:
     ann = await seen(house, "ann")
     assert (ann["minor"], ann["bot"], ann["seen_at"]) == ("yes", True, "2026-11-02T07:59:00.123000Z")
     assert ann["version"] == 4
-    last = (await house.records("person.update_facts"))[-1]
-    assert (last["p"]["before"], last["p"]["after"]) == (
-        {"minor": "yes", "bot": False},
-        {"minor": "yes", "bot": True},
-    )
+    records = await house.records("person.update_facts")
+    assert [one["p"]["asked"]["facts"] for one in records] == [["seen_at"], ["minor", "seen_at"], ["bot"]]
+    assert sorted(records[1]["sd"]) == ["minor", "seen_at"]
+    assert (records[2]["p"]["before"], records[2]["p"]["after"]) == ({"bot": False}, {"bot": True})
 
 
 async def test_impossible_facts_are_refused(house: House) -> None:

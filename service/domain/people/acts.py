@@ -74,7 +74,7 @@ class RegisterPerson(PersonAction, frozen=True, kw_only=True, tag="person.regist
             raise Refusal(Code.RAW_IDENTITY, pointer="/person_id")
 
     def asked(self) -> dict[str, object]:
-        return {"jurisdiction": self.jurisdiction, "minor": self.minor, "bot": self.bot}
+        return {"jurisdiction": self.jurisdiction, "bot": self.bot}
 
     def stand(self, here: Situation) -> Stand:
         return staff.stand(here)._replace(jurisdiction=self.jurisdiction)
@@ -92,7 +92,8 @@ class RegisterPerson(PersonAction, frozen=True, kw_only=True, tag="person.regist
         )
         return Change(
             writes=[person],
-            after={"identity_status": person.identity_status, "minor": person.minor, "bot": person.bot},
+            after={"identity_status": person.identity_status, "bot": person.bot},
+            personal={} if person.minor == "unknown" else {"minor": person.minor},
             result={"identity_status": person.identity_status, "version": person.version},
         )
 
@@ -132,6 +133,8 @@ class VerifyPerson(PersonAction, frozen=True, kw_only=True, tag="person.verify")
 class UpdatePersonFacts(PersonAction, frozen=True, kw_only=True, tag="person.update_facts"):
     """Facts as the backend counts them; what is not named stays. `seen_at` never goes back.
 
+    Whether somebody is a minor and when he was seen is personal: the record says that it changed and seals the value.
+
     A bot may own no group (P3): the sweep finds groups by their owner's `bot` and opens succession.
     """
 
@@ -143,9 +146,9 @@ class UpdatePersonFacts(PersonAction, frozen=True, kw_only=True, tag="person.upd
         if self.minor is None and self.bot is None and self.seen_at is None:
             raise Refusal(Code.MALFORMED, pointer="", why="names no fact")
 
-    def asked(self) -> dict[str, object]:
-        facts = {"minor": self.minor, "bot": self.bot}
-        return {name: value for name, value in facts.items() if value is not None}
+    def asked(self) -> dict[str, list[str]]:
+        facts = {"minor": self.minor, "bot": self.bot, "seen_at": self.seen_at}
+        return {"facts": sorted(name for name, value in facts.items() if value is not None)}
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `malformed` (seen in the future)."""
@@ -164,9 +167,12 @@ class UpdatePersonFacts(PersonAction, frozen=True, kw_only=True, tag="person.upd
         )
         return Change(
             writes=[changed],
-            before={"minor": person.minor, "bot": person.bot},
-            after={"minor": changed.minor, "bot": changed.bot},
-            personal={} if self.seen_at is None or seen_at is None else {"seen_at": instant_text(seen_at)},
+            before={"bot": person.bot},
+            after={"bot": changed.bot},
+            personal={
+                **({} if self.minor is None else {"minor": changed.minor}),
+                **({} if self.seen_at is None or seen_at is None else {"seen_at": instant_text(seen_at)}),
+            },
             result={"version": changed.version},
         )
 
