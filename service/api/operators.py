@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from service.api.acting import governed
 from service.api.asking import answer_of, asker
 from service.db import queries
+from service.domain.identity import Method
 from service.domain.operators import (
     Operator,
     OperatorKind,
@@ -21,7 +22,6 @@ from service.domain.operators import (
     VerifyOperator,
 )
 from service.domain.people import IdentityStatus
-from service.domain.people.identity import Method
 from service.errors import Code, Refusal
 
 sql = queries(__file__)

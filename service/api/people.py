@@ -12,10 +12,10 @@ from litestar.params import FromPath
 from service.api.acting import governed
 from service.api.asking import answer_of, asker
 from service.db import queries
+from service.domain.closing import ClosePerson
+from service.domain.identity import Method
 from service.domain.people import IdentityStatus, Known, Person
-from service.domain.people.acts import AcceptTerms, RegisterPerson, UpdatePersonFacts, VerifyPerson
-from service.domain.people.closing import ClosePerson
-from service.domain.people.identity import Method
+from service.domain.registering import AcceptTerms, RegisterPerson, UpdatePersonFacts, VerifyPerson
 from service.errors import Code, Refusal
 
 sql = queries(__file__)

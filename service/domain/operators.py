@@ -11,8 +11,8 @@ import msgspec
 from service.action import Action, Change, Id, Jurisdiction, Need, Situation, Stand, Subject
 from service.caller import Caller
 from service.domain import staff
+from service.domain.identity import Checked, Methods, Reference, check_verification, kept, refuse_raw
 from service.domain.people import IdentityStatus, Person
-from service.domain.people.identity import Checked, Methods, Reference, check_verification, kept, refuse_raw
 from service.errors import Code, Refusal
 from service.rows import Row, subject
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.people.identity import is_id_card, is_opaque, looks_raw
+from service.domain.identity import is_id_card, is_opaque, looks_raw
 from tests.kit import MORNING, House
 
 pytestmark = pytest.mark.anyio

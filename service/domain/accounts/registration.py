@@ -32,9 +32,9 @@ from service.domain.accounts.facts import (
     name_key,
     require_class,
 )
+from service.domain.identity import refuse_raw
 from service.domain.operators import Operator, accounts_cap, require_identity
 from service.domain.people import Person
-from service.domain.people.identity import refuse_raw
 from service.errors import Code, Refusal
 
 if TYPE_CHECKING:

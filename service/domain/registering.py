@@ -11,8 +11,8 @@ from service.action import Action, Change, Id, Instant, Jurisdiction, Need, Situ
 from service.caller import Caller
 from service.clock import instant_text, truncated
 from service.domain import staff
+from service.domain.identity import Checked, Methods, Reference, check_verification, kept, looks_raw
 from service.domain.people import Known, Person
-from service.domain.people.identity import Checked, Methods, Reference, check_verification, kept, looks_raw
 from service.errors import Code, Refusal
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from service.caller import Caller
 from service.clock import instant_text
 from service.domain.groups.facts import ADMIN, OWNER, Group, Role
 from service.domain.operators import Operator
-from service.domain.people.acts import PersonAction
+from service.domain.registering import PersonAction
 from service.errors import Code, Refusal
 from service.rows import Row
 
