@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import approvals, groups, health, joining, order, ownership
+from service.api import accounts, approvals, groups, health, joining, operators, order, ownership, people
 from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
@@ -57,10 +57,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     return Litestar(
         route_handlers=[
             *health.ROUTES,
+            *people.ROUTES,
+            *operators.ROUTES,
             *groups.ROUTES,
             *joining.ROUTES,
             *order.ROUTES,
             *ownership.ROUTES,
+            *accounts.ROUTES,
             *approvals.ROUTES,
         ],
         lifespan=[lifespan],

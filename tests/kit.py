@@ -15,13 +15,12 @@ from litestar import Litestar
 from service.action import Action
 from service.app import create_app
 from service.caller import Caller
-from service.clock import SetClock, to_us
+from service.clock import SetClock
 from service.db import Db
 from service.domain.groups.facts import ADMIN, MEMBER, OWNER, Group, Role
 from service.domain.people import Person
 from service.founding import Founder, found
 from service.settings import Settings
-from service.trail.writing import uuid7
 
 MORNING = dt.datetime(2026, 11, 2, 8, 0, tzinfo=dt.UTC)
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
