@@ -1,12 +1,13 @@
 """Builds the Litestar app: routes, problem documents and lifespan. The one file that knows every room."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import groups, health
+from service.api import groups, health, office
 from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
@@ -42,20 +43,26 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             door.open()
             await adopt_first_edition(door, editions, chosen)
+            following = asyncio.create_task(editions.follow(), name="editions")
             try:
                 yield
             finally:
+                following.cancel()
+                with suppress(asyncio.CancelledError):
+                    await following
                 await door.close()
         finally:
             await db.close()
 
-    return Litestar(
-        route_handlers=[*health.ROUTES, *groups.ROUTES],
+    app = Litestar(
+        route_handlers=[*health.ROUTES, *groups.ROUTES, *office.ROUTES],
         lifespan=[lifespan],
-        middleware=[numbered],
         exception_handlers=HANDLERS,
         state=State({"settings": settings, "clock": chosen, "watch": watch}),
         request_max_body_size=settings.body_limit,
         openapi_config=None,
         logging_config=None,
     )
+    # Middleware would not see what the framework says of unknown routes and methods.
+    app.asgi_handler = numbered(app.asgi_handler)
+    return app

@@ -44,6 +44,10 @@ _CONSTRAINTS = {
     "api_key_token_key": Code.ALREADY_EXISTS,
     "approval_open": Code.APPROVAL_PENDING,
     "groups_members_fit": Code.CAP_MEMBERS,
+    "staff_role_open": Code.ALREADY_IN_STATE,
+    "staff_post_held_once": Code.ALREADY_ASSIGNED,
+    "edition_pkey": Code.ALREADY_EXISTS,
+    "edition_effective_at_idx": Code.BACKDATED,
 }
 #: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
 _ROUNDS = 3
