@@ -67,7 +67,7 @@ def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byte
         if faults:
             refusal.pointer = str(faults[0]["key"])
             refusal.data["why"] = str(faults[0].get("message", ""))[:200]
-    allow = (error.headers or {}).get("Allow")
+    allow = (error.headers or {}).get("allow")
     return refuse(request, refusal, {"allow": allow} if allow else None)
 
 

@@ -16,7 +16,9 @@ from tests.kit import MORNING, POLICIES, House
 pytestmark = pytest.mark.anyio
 
 
-def edition(*changes: tuple[str, str], file: str = "rules.csv", at: dt.datetime | None = None) -> dict[str, Any]:
+def edition(
+    *changes: tuple[str, str], file: str = "rules.csv", at: dt.datetime | None = None
+) -> dict[str, Any]:
     """The shipped policies with some texts of one file replaced, as a body that adopts them an hour later."""
     files = {path.name: path.read_text(encoding="utf-8") for path in sorted(POLICIES.iterdir())}
     for old, new in changes:

@@ -54,7 +54,11 @@ async def test_an_appointment_needs_two_people_and_is_an_interval(house: House) 
     granted = await agree(house, "ap", receipt)
     seen = await house.do("au", "GET", "/v1/staff/new")
     (held,) = seen["intervals"]
-    assert (held["standing"], held["until_at"], held["by_record"]) == ("moderator", None, granted["record_id"])
+    assert (held["standing"], held["until_at"], held["by_record"]) == (
+        "moderator",
+        None,
+        granted["record_id"],
+    )
     listed = await house.do("au", "GET", "/v1/staff?standing=moderator")
     assert [one["staff_id"] for one in listed["items"]] == ["mo", "new"]
 
@@ -93,7 +97,9 @@ async def test_only_compliance_appoints_and_dismisses(house: House, who: str) ->
 
 async def test_a_standing_held_is_not_given_again(house: House) -> None:
     """The state comes before the proposal: `already_in_state`."""
-    await house.refused("already_in_state", "co", "POST", "/v1/staff/cl/standings", {"standing": "classifier"})
+    await house.refused(
+        "already_in_state", "co", "POST", "/v1/staff/cl/standings", {"standing": "classifier"}
+    )
 
 
 async def test_a_staff_id_stays_one_human(house: House) -> None:
@@ -124,7 +130,9 @@ async def test_dismissal_ends_the_interval_and_leaves_past_acts(house: House) ->
 async def test_the_post_is_never_empty(house: House) -> None:
     """S211: the head is not dismissed but followed; both intervals meet at one instant."""
     body = {"reason": "post_ended"}
-    await house.refused("successor_missing", "co", "DELETE", "/v1/staff/head/standings/head_of_content_safety", body)
+    await house.refused(
+        "successor_missing", "co", "DELETE", "/v1/staff/head/standings/head_of_content_safety", body
+    )
     house.clock.advance(3600)
     await appointed(house, "next", "head_of_content_safety")
     (old,) = (await house.do("co", "GET", "/v1/staff/head"))["intervals"]
@@ -234,7 +242,9 @@ async def test_an_expired_key_is_refused_and_a_rotated_one_serves(house: House) 
         ({"jurisdictions": ["CN-310000", "EU"]}, "jurisdiction"),
     ],
 )
-async def test_a_key_reaches_no_further_than_its_scopes(house: House, scope: dict[str, Any], lacks: str) -> None:
+async def test_a_key_reaches_no_further_than_its_scopes(
+    house: House, scope: dict[str, Any], lacks: str
+) -> None:
     """S006: what a key has no scope for is refused with `key_scope`: on record for callers with standing, else counted."""
     await house.has_group("g", "ann", ("ben",), ("dan",))
     await house.has_people("eve")
