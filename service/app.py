@@ -12,7 +12,7 @@ from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
-from service.db import Db
+from service.db import Db, require_schema
 from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
@@ -35,6 +35,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         keys = TrailKeys.load_or_create(settings.data / "keys", may_create=True)
         db = await Db.open(settings)
         try:
+            await require_schema(db)
             editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
             door = Door(
                 db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import msgspec
 import structlog
@@ -11,7 +11,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-def set_up(level: str = "info", stream: IO[bytes] | None = None) -> None:
+def set_up(level: str = "info", stream: BinaryIO | None = None) -> None:
     """Send every log of the process, ours and the libraries', to one stream as JSON lines.
 
     `level` is debug, info, warning or error; `stream` is standard error unless given.
@@ -40,19 +40,19 @@ def set_up(level: str = "info", stream: IO[bytes] | None = None) -> None:
 
 def logger(name: str) -> Any:
     """Return the cached logger of a module; call it with an event and plain members."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(source=name)
 
 
 class _Lines(logging.Handler):
     """Writes a library's log record as one of our JSON lines."""
 
-    def __init__(self, out: IO[bytes]) -> None:
+    def __init__(self, out: BinaryIO) -> None:
         super().__init__()
         self._out = out
 
     def emit(self, record: logging.LogRecord) -> None:
         event: dict[str, Any] = {
-            "logger": record.name,
+            "source": record.name,
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
