@@ -160,12 +160,13 @@ def parsed(body: bytes) -> Any:
     """Parse JSON. Raises Refusal `malformed`, also for a member said twice: readers disagree which one counts."""
     try:
         value = msgspec.json.decode(body)
+        members = _members(value)
     except RecursionError:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(Code.MALFORMED, pointer="", why=_plain(error)) from None
     # Inside a text a quote stands behind a backslash, so this never counts more than there are.
-    if len(_MEMBER.findall(body)) > _members(value):
+    if len(_MEMBER.findall(body)) > members:
         raise Refusal(Code.MALFORMED, pointer="", why="a member is said twice")
     return value
 
@@ -179,11 +180,13 @@ def _members(value: Any) -> int:
 def converted(members: dict[str, Any], action: Any) -> Any:
     """Make an action (or a union of them) of its members; texts are brought into NFC. Raises Refusal `malformed`."""
     verbatim = getattr(action, "verbatim", ())
-    members = {
-        name: value if name in verbatim else _clean(value, f"/{name}") for name, value in members.items()
-    }
     try:
+        members = {
+            name: value if name in verbatim else _clean(value, f"/{name}") for name, value in members.items()
+        }
         asked = msgspec.convert(members, action)
+    except RecursionError:
+        raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except msgspec.ValidationError as error:
         raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
     instants = {

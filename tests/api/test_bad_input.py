@@ -71,7 +71,8 @@ BODIES = [
         (b'\xef\xbb\xbf{"person_id": "dan", "seconds": 60}', ""),
         (b"[" * 5000 + b"]" * 5000, ""),
         (b'{"note":' * 5000 + b"1" + b"}" * 5000, ""),
-        (b'{"person_id": "dan", "seconds": 60, "note": ' + b"[" * 900 + b"]" * 900 + b"}", "/note"),
+        (b'{"person_id": "dan", "seconds": 60, "note": ' + b"[" * 900 + b"]" * 900 + b"}", ""),
+    (b'{"person_id": "dan", "seconds": 60, "note": ' + b"[" * 90 + b"]" * 90 + b"}", "/note"),
     ]  # fmt: skip
 
 
