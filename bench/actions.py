@@ -149,7 +149,9 @@ def main() -> None:
                 )
             hot = loaded(house, 64, args.seconds, hot=True)
             base = f"; {hot.rate / at_64:.2f} of distinct groups" if at_64 else ""
-            print(f"  {HOT} hot groups, 64 connections: {hot.rate:7.0f}/s, p50 {hot.p50:.1f} ms, p99 {hot.p99:.1f} ms{base}")
+            print(
+                f"  {HOT} hot groups, 64 connections: {hot.rate:7.0f}/s, p50 {hot.p50:.1f} ms, p99 {hot.p99:.1f} ms{base}"
+            )
             memory = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{house.pid}/status").read_text())
             assert memory
             print(f"  resident memory afterwards: {int(memory[1]) / 1024:.0f} MB")

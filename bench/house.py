@@ -40,7 +40,12 @@ def served(folder: Path, *, groups: int, members: int, **environment: str) -> It
         tokens = asyncio.run(_found(embedded, folder))
         asyncio.run(_arrange(embedded, groups, members))
         env = {name: value for name, value in os.environ.items() if not name.startswith("MANDATE_")}
-        env |= {"MANDATE_DSN": embedded.service_dsn, "MANDATE_DATA": str(folder), "MANDATE_LOG_LEVEL": "info", **environment}
+        env |= {
+            "MANDATE_DSN": embedded.service_dsn,
+            "MANDATE_DATA": str(folder),
+            "MANDATE_LOG_LEVEL": "info",
+            **environment,
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "service", "serve", "--port", "0"],
             cwd=REPOSITORY,

@@ -21,7 +21,9 @@ class Figures(NamedTuple):
 class _Connection(asyncio.Protocol):
     """One keep-alive connection that sends the next request as soon as it has an answer."""
 
-    def __init__(self, requests: Iterator[bytes], took: list[float], statuses: dict[int, int], until: float) -> None:
+    def __init__(
+        self, requests: Iterator[bytes], took: list[float], statuses: dict[int, int], until: float
+    ) -> None:
         self.requests, self.took, self.statuses, self.until = requests, took, statuses, until
         self.buffer = b""
         self.sent = 0.0
@@ -69,7 +71,9 @@ async def run(port: int, requests: Sequence[bytes], *, connections: int, seconds
     since = time.perf_counter()
     loop = asyncio.get_running_loop()
     made = [
-        await loop.create_connection(lambda: _Connection(feed, took, statuses, since + seconds), "127.0.0.1", port)
+        await loop.create_connection(
+            lambda: _Connection(feed, took, statuses, since + seconds), "127.0.0.1", port
+        )
         for _ in range(connections)
     ]
     took.clear()
@@ -78,12 +82,18 @@ async def run(port: int, requests: Sequence[bytes], *, connections: int, seconds
     took.sort()
     if not took:
         raise SystemExit("no answer at all")
-    return Figures(len(took) / lasted, took[len(took) // 2] * 1e3, took[int(len(took) * 0.99)] * 1e3, statuses)
+    return Figures(
+        len(took) / lasted, took[len(took) // 2] * 1e3, took[int(len(took) * 0.99)] * 1e3, statuses
+    )
 
 
 def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
     """The bytes of one HTTP/1.1 request."""
-    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "host: 127.0.0.1",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     if body:
         lines += ["content-type: application/json", f"content-length: {len(body)}"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body

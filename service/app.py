@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import groups, health, office
+from service.api import approvals, health, office, order, ownership
 from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
@@ -17,6 +17,7 @@ from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
 from service.settings import Settings
+from service.sweep import Sweep
 from service.trail.keys import TrailKeys
 from service.watch import Watching
 
@@ -40,14 +41,17 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             door = Door(
                 db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit
             )
-            app.state.update({"db": db, "keys": keys, "door": door, "editions": editions})
+            sweep = Sweep(db, door, chosen, editions)
+            app.state.update({"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep})
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             door.open()
             await adopt_first_edition(door, editions, chosen)
             following = asyncio.create_task(editions.follow(), name="editions")
+            sweep.open(settings.sweep_seconds)
             try:
                 yield
             finally:
+                await sweep.close()
                 following.cancel()
                 with suppress(asyncio.CancelledError):
                     await following
@@ -56,7 +60,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             await db.close()
 
     app = Litestar(
-        route_handlers=[*health.ROUTES, *groups.ROUTES, *office.ROUTES],
+        route_handlers=[
+            *health.ROUTES,
+            *order.ROUTES,
+            *ownership.ROUTES,
+            *approvals.ROUTES,
+            *office.ROUTES,
+        ],
         lifespan=[lifespan],
         exception_handlers=HANDLERS,
         state=State({"settings": settings, "clock": chosen, "watch": watch}),

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -43,7 +43,9 @@ def kill(folder: Path) -> None:
     Embedded.start(folder)
 
 
-async def mute_until_told_to_stop(house: House, number: int, acknowledged: dict[str, str], stop: asyncio.Event) -> int:
+async def mute_until_told_to_stop(
+    house: House, number: int, acknowledged: dict[str, str], stop: asyncio.Event
+) -> int:
     """Mute one member again and again, each act retried under its own key until it is acknowledged; count the 503s."""
     turned_away = 0
     turn = 0
@@ -69,7 +71,9 @@ async def reconcile(dsn: str) -> tuple[set[str], set[str], set[str]]:
     recorded = await connection.fetch("SELECT rid FROM record WHERE act = 'group.mute' AND out = 'done'")
     applied = await connection.fetch("SELECT by_record FROM mute")
     told = await connection.fetch("SELECT rid FROM outbox WHERE kind = 'group.muted'")
-    pending = await connection.fetchval("SELECT count(*) FROM record r LEFT JOIN pending p USING (id) WHERE p.id IS NULL")
+    pending = await connection.fetchval(
+        "SELECT count(*) FROM record r LEFT JOIN pending p USING (id) WHERE p.id IS NULL"
+    )
     answers = await connection.fetch("SELECT answer FROM request_key WHERE status = 200")
     await connection.close()
     assert pending == 0
@@ -88,7 +92,8 @@ async def test_acts_survive_a_database_that_is_killed_under_load(server: Path, t
         acknowledged: dict[str, str] = {}
         stop = asyncio.Event()
         load = [
-            asyncio.create_task(mute_until_told_to_stop(house, number, acknowledged, stop)) for number in range(PEOPLE)
+            asyncio.create_task(mute_until_told_to_stop(house, number, acknowledged, stop))
+            for number in range(PEOPLE)
         ]
         for _ in range(KILLS):
             await asyncio.sleep(0.4)
@@ -104,14 +109,13 @@ async def test_acts_survive_a_database_that_is_killed_under_load(server: Path, t
 
 
 @pytest.fixture
-async def arranged(server: Path, tmp_path: Path) -> AsyncIterator[tuple[str, str, dict[str, str]]]:
+async def arranged(server: Path, tmp_path: Path) -> tuple[str, str, dict[str, str]]:
     """A founded house with group g, not served: addresses of the service's role and the owner, and the keys."""
     with Embedded.start(server) as embedded:
         dsn, owner = embedded.service_dsn, embedded.owner_dsn
     async with House.open(dsn, tmp_path) as house:
         await house.has_group("g", "ann", (), tuple(f"p{number}" for number in range(PEOPLE)))
-        tokens = house.tokens
-    yield dsn, owner, tokens
+        return dsn, owner, house.tokens
 
 
 def serving(dsn: str, data: Path) -> tuple["subprocess.Popen[str]", str]:
@@ -144,7 +148,11 @@ async def test_acts_survive_a_service_that_is_killed_under_load(
         answer = await client.post(
             "/v1/groups/g/mutes",
             json={"person_id": f"p{number % PEOPLE}", "seconds": 60 + number, "reason": "spam"},
-            headers={"authorization": f"Bearer {tokens['im']}", "x-on-behalf-of": "ann", "idempotency-key": key},
+            headers={
+                "authorization": f"Bearer {tokens['im']}",
+                "x-on-behalf-of": "ann",
+                "idempotency-key": key,
+            },
         )
         assert answer.status_code == 200, answer.text
         assert acknowledged.setdefault(key, answer.content) == answer.content

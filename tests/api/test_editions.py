@@ -4,12 +4,9 @@ import datetime as dt
 from typing import Any
 
 import anyio
-import msgspec
 import pytest
 
-from service.caller import Caller
 from service.clock import instant_text
-from service.domain.approvals import GrantApproval
 from service.policy import digest
 from tests.kit import MORNING, POLICIES, House
 
@@ -32,10 +29,7 @@ def edition(
 async def adopted(house: House, body: dict[str, Any]) -> dict[str, Any]:
     """Proposed by co, agreed to by ap."""
     receipt = await house.do("co", "POST", "/v1/editions", body)
-    act = GrantApproval(approval_id=receipt["result"]["approval_id"])
-    caller = Caller(kind="staff", key_id="ap", staff_id="ap")
-    answer = await house.app.state.door.act(act, caller=caller, key=f"yes-{receipt['record_id']}")
-    return msgspec.json.decode(answer.body)
+    return await house.do("ap", "POST", f"/v1/approvals/{receipt['result']['approval_id']}/grant")
 
 
 @pytest.fixture
@@ -153,10 +147,9 @@ async def test_an_edition_agreed_to_too_late_does_not_reach_back(house: House) -
     body = edition(("Who founds a group", "Whoever founds a group"))
     receipt = await house.do("co", "POST", "/v1/editions", body)
     house.clock.advance(3600)
-    act = GrantApproval(approval_id=receipt["result"]["approval_id"])
-    caller = Caller(kind="staff", key_id="ap", staff_id="ap")
-    answer = msgspec.json.decode((await house.app.state.door.act(act, caller=caller, key="k")).body)
-    assert (answer["code"], answer["data"]["now"]) == ("facts_changed", "backdated")
+    path = f"/v1/approvals/{receipt['result']['approval_id']}/grant"
+    problem = await house.refused("facts_changed", "ap", "POST", path)
+    assert problem["data"]["now"] == "backdated"
 
 
 async def test_an_edition_is_adopted_once(house: House) -> None:
