@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import approvals, health, office, order, ownership
+from service.api import approvals, documentation, health, office, order, ownership
 from service.api.callers import Callers
+from service.api.documentation import openapi_config
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
@@ -66,12 +67,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             *ownership.ROUTES,
             *approvals.ROUTES,
             *office.ROUTES,
+            *documentation.ROUTES,
         ],
         lifespan=[lifespan],
         exception_handlers=HANDLERS,
         state=State({"settings": settings, "clock": chosen, "watch": watch}),
         request_max_body_size=settings.body_limit,
-        openapi_config=None,
+        openapi_config=openapi_config(),
         logging_config=None,
     )
     # Middleware would not see what the framework says of unknown routes and methods.

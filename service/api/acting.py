@@ -17,6 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from service.action import Action, action_name
 from service.api.callers import Callers
+from service.api.documentation import documented
 from service.api.problems import response_of
 from service.caller import Caller
 from service.clock import truncated
@@ -69,6 +70,7 @@ def governed(
         summary=summary,
         tags=[action_name(action).split(".", 1)[0]],
         opt={"action": action, "example": dict(example), "parameters": parameters},
+        operation_class=documented(action, parameters, example),
         status_code=200,
         media_type=JSON,
     )(act)

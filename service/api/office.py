@@ -160,7 +160,9 @@ def _after(cursor: str | None) -> str:
 @get("/v1/staff", operation_id="staff.list", tags=["staff"])
 async def staff(
     request: _Request,
-    standing: Annotated[str | None, QueryParameter(max_length=40, description="Only who holds this now.")] = None,
+    standing: Annotated[
+        str | None, QueryParameter(max_length=40, description="Only who holds this now.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> StaffPage:
@@ -314,7 +316,12 @@ ROUTES = [
             "jurisdictions": ["CN-110000"],
         },
     ),
-    governed("POST", "/v1/keys/{key_id}/revocation", RevokeKey, example={"reason": "key_exposed", "note": "Seen in a log file."}),
+    governed(
+        "POST",
+        "/v1/keys/{key_id}/revocation",
+        RevokeKey,
+        example={"reason": "key_exposed", "note": "Seen in a log file."},
+    ),
     editions,
     current_edition,
     edition_by_digest,
