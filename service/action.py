@@ -178,6 +178,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     demands_version: ClassVar[bool] = False
     #: Status of the answer when done.
     created: ClassVar[bool] = False
+    #: Members whose texts are kept byte for byte: neither brought into NFC nor refused for ending in a newline.
+    verbatim: ClassVar[frozenset[str]] = frozenset()
 
     def target(self, here: Situation) -> Subject:
         """What the act is about."""

@@ -1,13 +1,27 @@
 """Builds the Litestar app: routes, problem documents and lifespan. The one file that knows every room."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import accounts, approvals, groups, health, joining, operators, order, ownership, people
+from service.api import (
+    accounts,
+    approvals,
+    documentation,
+    groups,
+    health,
+    joining,
+    office,
+    operators,
+    order,
+    ownership,
+    people,
+)
 from service.api.callers import Callers
+from service.api.documentation import openapi_config
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
@@ -45,16 +59,20 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             door.open()
             await adopt_first_edition(door, editions, chosen)
+            following = asyncio.create_task(editions.follow(), name="editions")
             sweep.open(settings.sweep_seconds)
             try:
                 yield
             finally:
                 await sweep.close()
+                following.cancel()
+                with suppress(asyncio.CancelledError):
+                    await following
                 await door.close()
         finally:
             await db.close()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             *health.ROUTES,
             *people.ROUTES,
@@ -65,12 +83,16 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             *ownership.ROUTES,
             *accounts.ROUTES,
             *approvals.ROUTES,
+            *office.ROUTES,
+            *documentation.ROUTES,
         ],
         lifespan=[lifespan],
-        middleware=[numbered],
         exception_handlers=HANDLERS,
         state=State({"settings": settings, "clock": chosen, "watch": watch}),
         request_max_body_size=settings.body_limit,
-        openapi_config=None,
+        openapi_config=openapi_config(),
         logging_config=None,
     )
+    # Middleware would not see what the framework says of unknown routes and methods.
+    app.asgi_handler = numbered(app.asgi_handler)
+    return app

@@ -46,6 +46,10 @@ _CONSTRAINTS = {
     "approval_open": Code.APPROVAL_PENDING,
     "groups_members_fit": Code.CAP_MEMBERS,
     "join_request_open": Code.ALREADY_IN_STATE,
+    "staff_role_open": Code.ALREADY_IN_STATE,
+    "staff_post_held_once": Code.ALREADY_ASSIGNED,
+    "edition_pkey": Code.ALREADY_EXISTS,
+    "edition_effective_at_idx": Code.BACKDATED,
 }
 #: Constraints that only another process can have met first: what it did is there now, so the act looks again.
 _MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open"})

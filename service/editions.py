@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
-from service.db import Db, queries
-from service.policy import Policy
+import structlog
+
+from service.db import DatabaseUnavailable, Db, queries
+from service.policy import Policy, PolicyError
 
 sql = queries(__file__)
+_log = structlog.get_logger("mandate.editions")
+REFRESH_SECONDS = 1.0
+"""How often adopted editions are looked for; well under the time that passes between adoption and force."""
 _ALWAYS = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
@@ -28,6 +33,7 @@ class Editions:
         self._from: list[dt.datetime] = [_ALWAYS]
         self._policies: list[Policy] = [folder]
         self.founding = True
+        self._reading = asyncio.Lock()
 
     @classmethod
     async def open(cls, db: Db, folder: Path, *, cache: Path) -> Self:
@@ -42,8 +48,29 @@ class Editions:
         """Return the edition in force at `instant`."""
         return self._policies[max(0, bisect_right(self._from, instant) - 1)]
 
+    async def read(self, files: Mapping[str, bytes]) -> Policy:
+        """Check and compile an edition that somebody wants to adopt, off the event loop. Raises PolicyError."""
+        return await asyncio.to_thread(Policy.from_files, files, actions=self._known, cache=self._cache)
+
+    async def follow(self) -> None:
+        """Read adopted editions again and again. A database out of reach is asked again; the present edition stays."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except DatabaseUnavailable:
+                continue
+            except PolicyError as error:
+                _log.error("edition.unreadable", faults=[str(problem) for problem in error.problems])
+            except Exception as error:  # noqa: BLE001 - a timer that dies would serve an old edition for ever
+                _log.error("edition.unread", exc_info=error)
+
     async def refresh(self) -> None:
         """Read editions adopted since; called on a timer, more often than editions may follow their adoption."""
+        async with self._reading:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         async with self._db.read() as db:
             rows = await sql.editions_since(db, effective_at=_ALWAYS if self.founding else self._from[-1])
         for row in rows:

@@ -5,8 +5,10 @@ A route names a method, a path and an action; the path's parameters and the body
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -15,8 +17,10 @@ from litestar.handlers import HTTPRouteHandler
 
 from service.action import Action, action_name
 from service.api.callers import Callers
+from service.api.documentation import documented
 from service.api.problems import response_of
 from service.caller import Caller
+from service.clock import truncated
 from service.door import Answer, Door
 from service.errors import Code, Refusal
 from service.trail.writing import clean_text
@@ -27,16 +31,35 @@ _PLACE = re.compile(r" - at `(key in )?\$(.*)`$")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
 _FIELD = re.compile(r"field `([^`]+)`")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MEMBER = re.compile(rb'(?<!\\)"\s*:')
+#: Headers that mean something here: said twice, nobody knows which one counts.
+_SINGLE = {
+    b"authorization": "Authorization",
+    b"content-type": "Content-Type",
+    b"idempotency-key": "Idempotency-Key",
+    b"if-match": "If-Match",
+    b"x-on-behalf-of": "X-On-Behalf-Of",
+}
+
+Check = Callable[[Request[Any, Any, Any], Caller, Any], Awaitable[None]]
+"""What a route does before the door is asked, where an act needs long work that no transaction should wait for."""
 
 
 def governed(
-    method: str, path: str, action: type[Action], *, example: Mapping[str, Any], summary: str | None = None
+    method: str,
+    path: str,
+    action: type[Action],
+    *,
+    example: Mapping[str, Any],
+    summary: str | None = None,
+    check: Check | None = None,
 ) -> HTTPRouteHandler:
     """Make the route of one action; `example` is the body shown in the documentation and tried in a test."""
     parameters = tuple(re.findall(r"\{(\w+)\}", path))
 
     async def act(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return await answer_to(request, action, {name: request.path_params[name] for name in parameters})
+        given = {name: request.path_params[name] for name in parameters}
+        return await answer_to(request, action, given, check)
 
     act.__name__ = action_name(action).replace(".", "_")
     act.__doc__ = action.__doc__
@@ -47,16 +70,20 @@ def governed(
         summary=summary,
         tags=[action_name(action).split(".", 1)[0]],
         opt={"action": action, "example": dict(example), "parameters": parameters},
+        operation_class=documented(action, parameters, example),
         status_code=200,
         media_type=JSON,
     )(act)
 
 
 async def answer_to(
-    request: Request[Any, Any, Any], action: type[Action], given: Mapping[str, str]
+    request: Request[Any, Any, Any],
+    action: type[Action],
+    given: Mapping[str, str],
+    check: Check | None = None,
 ) -> Response[bytes]:
     """Decode, ask the door, encode. Raises Refusal for what cannot be asked at all."""
-    headers = {name.lower(): value for name, value in request.scope["headers"]}
+    headers = headers_of(request)
     state = request.app.state
     callers: Callers = state.callers
     door: Door = state.door
@@ -64,8 +91,22 @@ async def answer_to(
     asked = decoded(action, await body_of(request, headers), given)
     key = request_key(headers)
     expected = expected_version(headers)
+    if check is not None:
+        await check(request, caller, asked)
     answer = await door.act(asked, caller=caller, key=key, expected=expected, request_id=request_id(request))
-    return response_of(answer, callers.limits(caller.key_id))
+    return response_of(answer)
+
+
+def headers_of(request: Request[Any, Any, Any]) -> dict[bytes, bytes]:
+    """The headers by lower-case name. Raises Refusal `malformed` where one that means something here is said twice."""
+    pairs = request.scope["headers"]
+    headers = {name.lower(): value for name, value in pairs}
+    if len(headers) < len(pairs):
+        names = [name.lower() for name, _ in pairs]
+        for name, shown in _SINGLE.items():
+            if names.count(name) > 1:
+                raise Refusal(Code.MALFORMED, pointer=shown, why="said more than once")
+    return headers
 
 
 def request_id(request: Request[Any, Any, Any]) -> str:
@@ -118,22 +159,67 @@ def decoded(action: type[Action], body: bytes, given: Mapping[str, str]) -> Acti
 
 
 def parsed(body: bytes) -> Any:
-    """Parse JSON. Raises Refusal `malformed`."""
+    """Parse JSON. Raises Refusal `malformed`, also for a member said twice: readers disagree which one counts."""
     try:
-        return msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
+        members = _members(value)
     except RecursionError:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(Code.MALFORMED, pointer="", why=_plain(error)) from None
+    # Inside a text a quote stands behind a backslash, so this never counts more than there are.
+    if len(_MEMBER.findall(body)) > members:
+        raise Refusal(Code.MALFORMED, pointer="", why="a member is said twice")
+    return value
+
+
+def _members(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum(map(_members, value.values()))
+    return sum(map(_members, value)) if isinstance(value, list) else 0
 
 
 def converted(members: dict[str, Any], action: Any) -> Any:
     """Make an action (or a union of them) of its members; texts are brought into NFC. Raises Refusal `malformed`."""
-    members = {name: _clean(value, f"/{name}") for name, value in members.items()}
+    verbatim = getattr(action, "verbatim", ())
     try:
-        return msgspec.convert(members, action)
+        members = {
+            name: value if name in verbatim else _clean(value, f"/{name}") for name, value in members.items()
+        }
+        asked = msgspec.convert(members, action)
+    except RecursionError:
+        raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except msgspec.ValidationError as error:
         raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
+    instants = {
+        name: _settled(value, name)
+        for name in _instants(type(asked))
+        if (value := getattr(asked, name)) is not None
+    }
+    return msgspec.structs.replace(asked, **instants) if instants else asked
+
+
+@cache
+def _instants(action: type[Action]) -> tuple[str, ...]:
+    """The members of an action that are instants."""
+
+    def within(kind: Any) -> bool:
+        if isinstance(kind, msgspec.inspect.UnionType):
+            return any(within(one) for one in kind.types)
+        if isinstance(kind, msgspec.inspect.Metadata):
+            return within(kind.type)
+        return isinstance(kind, msgspec.inspect.DateTimeType)
+
+    described: Any = msgspec.inspect.type_info(action)
+    return tuple(field.name for field in described.fields if within(field.type))
+
+
+def _settled(at: dt.datetime, name: str) -> dt.datetime:
+    """An instant in UTC and whole milliseconds."""
+    try:
+        return truncated(at)
+    except OverflowError:
+        raise Refusal(Code.MALFORMED, pointer=f"/{name}", why="outside the years 1 to 9999") from None
 
 
 def _clean(value: Any, pointer: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -49,20 +50,23 @@ class Callers:
             )
         return Caller(kind=key.kind, key_id=key.key_id, staff_id=key.staff_id or "")
 
-    def limits(self, key_id: str) -> dict[str, str]:
-        """The standard headers that tell how much a key has left."""
-        stats = self._limiter.get_window_stats(self._limit, key_id)
-        return {
-            "ratelimit-limit": str(self._limit.amount),
-            "ratelimit-remaining": str(stats.remaining),
-            "ratelimit-reset": str(max(0, int(stats.reset_time - time.time()))),
-        }
+    def left(self, authorization: bytes) -> list[tuple[bytes, bytes]]:
+        """The standard headers that tell a key how much it has left; none for who showed no key."""
+        digest = _digest(authorization)
+        key = None if digest is None else self._known.get(digest)
+        if key is None:
+            return []
+        stats = self._limiter.get_window_stats(self._limit, key.key_id)
+        return [
+            (b"ratelimit-limit", b"%d" % self._limit.amount),
+            (b"ratelimit-remaining", b"%d" % stats.remaining),
+            (b"ratelimit-reset", b"%d" % _seconds_to(stats.reset_time)),
+        ]
 
     async def _key(self, headers: Mapping[bytes, bytes]) -> ApiKey:
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not token:
+        digest = _digest(headers.get(b"authorization", b""))
+        if digest is None:
             raise Refusal(Code.KEY_INVALID)
-        digest = hashlib.sha256(token.strip()).digest()
         key = self._known.get(digest)
         if key is None:
             async with self._db.read() as db:
@@ -74,8 +78,21 @@ class Callers:
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         if not self._limiter.hit(self._limit, key.key_id):
-            raise Refusal(Code.TOO_MANY, seconds=int(self.limits(key.key_id)["ratelimit-reset"]))
+            reset = self._limiter.get_window_stats(self._limit, key.key_id).reset_time
+            raise Refusal(Code.TOO_MANY, seconds=_seconds_to(reset))
         return key
+
+
+def _digest(authorization: bytes) -> bytes | None:
+    """SHA-256 of the bearer token, or None where there is none."""
+    scheme, _, token = authorization.partition(b" ")
+    token = token.strip()
+    return hashlib.sha256(token).digest() if token and scheme.lower() == b"bearer" else None
+
+
+def _seconds_to(instant: float) -> int:
+    """Whole seconds until the window ends, never 0: who waits so long is served."""
+    return max(1, math.ceil(instant - time.time()))
 
 
 def _id(raw: bytes) -> str:

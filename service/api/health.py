@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 from litestar import Response, get
 from litestar.datastructures import State
+from litestar.openapi import ResponseSpec
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
 from service.clock import instant_text
@@ -22,13 +23,19 @@ class Health(msgspec.Struct, omit_defaults=True):
     at: str = ""
 
 
-@get("/health/live", operation_id="health.live", tags=["health"])
+@get("/health/live", operation_id="health.live", tags=["health"], opt={"public": True})
 async def live() -> Health:
     """Answer as long as the process can."""
     return Health("ok")
 
 
-@get("/health/ready", operation_id="health.ready", tags=["health"])
+@get(
+    "/health/ready",
+    operation_id="health.ready",
+    tags=["health"],
+    opt={"public": True},
+    responses={503: ResponseSpec(Health, description="What is missing.", generate_examples=False)},
+)
 async def ready(state: State) -> Response[Health]:
     """Answer 200 when the database is reached, its schema is this program's own and a policy edition is in force."""
     try:

@@ -27,17 +27,19 @@ _BY_STATUS = {
 }
 
 
-def response_of(answer: Answer, headers: Mapping[str, str]) -> Response[bytes]:
+def response_of(answer: Answer) -> Response[bytes]:
     """An answer of the door over HTTP."""
     media = PROBLEM if answer.status >= 400 else JSON
-    return Response(answer.body, status_code=answer.status, media_type=media, headers=dict(headers))
+    return Response(answer.body, status_code=answer.status, media_type=media)
 
 
-def refuse(_: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
-    """A refusal that never reached the record."""
+def refuse(
+    _: Request[Any, Any, Any], refusal: Refusal, more: Mapping[str, str] | None = None
+) -> Response[bytes]:
+    """A refusal that never reached the record; `more` are headers that its status asks for."""
     if refusal.__cause__ is not None:
         _log.error("broken", exc_info=refusal.__cause__)
-    headers: dict[str, str] = {}
+    headers = dict(more or {})
     if refusal.code.status in {429, 503}:
         headers["retry-after"] = str(refusal.data.get("seconds", RETRY_SECONDS))
     if refusal.code is Code.KEY_INVALID:
@@ -56,9 +58,17 @@ def unavailable(request: Request[Any, Any, Any], _: DatabaseUnavailable) -> Resp
 
 
 def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """What the framework refuses before any route."""
-    code = _BY_STATUS.get(error.status_code, Code.INTERNAL if error.status_code >= 500 else Code.MALFORMED)
-    return refuse(request, Refusal(code))
+    """What the framework refuses: unknown routes and methods, large bodies, parameters of a read."""
+    if error.status_code >= 500:
+        return broken(request, error)
+    refusal = Refusal(_BY_STATUS.get(error.status_code, Code.MALFORMED))
+    if refusal.code is Code.MALFORMED and isinstance(error.extra, list):
+        faults = [fault for fault in error.extra if isinstance(fault, dict) and fault.get("key")]
+        if faults:
+            refusal.pointer = str(faults[0]["key"])
+            refusal.data["why"] = str(faults[0].get("message", ""))[:200]
+    allow = (error.headers or {}).get("allow")
+    return refuse(request, refusal, {"allow": allow} if allow else None)
 
 
 def broken(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

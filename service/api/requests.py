@@ -1,4 +1,4 @@
-"""Every request has an id, every answer carries it, and each leaves one line in the log."""
+"""Every request has an id, every answer carries it and what the key has left, and each leaves one line in the log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.callers import Callers
 from service.clock import to_us
 from service.trail.writing import uuid7
 from service.watch import Watching
@@ -16,7 +17,7 @@ _SOUND = re.compile(rb"[A-Za-z0-9._:@-]{1,128}")
 
 
 def numbered(app: ASGIApp) -> ASGIApp:
-    """Wrap the app: take the caller's X-Request-Id where it is sound, else make one."""
+    """Wrap the app, what it says of unknown routes too: take the caller's X-Request-Id where it is sound, else make one."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -34,7 +35,10 @@ def numbered(app: ASGIApp) -> ASGIApp:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                callers: Callers | None = state.get("callers")
+                shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+                left = callers.left(shown) if callers is not None and shown else ()
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *left]
             await send(message)
 
         try:

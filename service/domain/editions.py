@@ -65,6 +65,7 @@ class AdoptEdition(Action, frozen=True, kw_only=True, tag="edition.adopt"):
     """Adopt an edition of the policy from a coming instant on. Its files have been checked before the door is asked."""
 
     created: ClassVar[bool] = True
+    verbatim: ClassVar[frozenset[str]] = frozenset({"files"})
 
     digest: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 over the files.")]
     effective_at: Instant

@@ -112,7 +112,10 @@ class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
     note: Note | None = None
 
     def form(self, policy: Policy) -> None:
-        del policy
+        nouns = {line.action.split(".", 1)[0] for line in policy.lines}
+        for place, family in enumerate(self.families):
+            if family not in nouns:
+                raise Refusal(Code.MALFORMED, pointer=f"/families/{place}", why="no action has this noun")
         if (self.kind == "backend") != (self.staff_id is None):
             raise Refusal(
                 Code.MALFORMED,
@@ -134,6 +137,7 @@ class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
             "families": self.families,
             "tiers": self.tiers,
             "jurisdictions": self.jurisdictions,
+            "expires_at": None if self.expires_at is None else instant_text(self.expires_at),
         }
 
     def change(self, here: Situation, terms: Terms) -> Change:
@@ -173,6 +177,10 @@ class RevokeKey(_OfKey, frozen=True, kw_only=True, tag="key.revoke"):
 
     reason: Reason | None = None
     note: Note | None = None
+
+    def about(self, here: Situation) -> dict[str, Subject]:
+        key = here.find(ApiKey, self.key_id)
+        return {} if key is None or key.staff_id is None else {"holder": Subject("staff", key.staff_id)}
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `unknown`, `not_in_state`."""

@@ -171,8 +171,7 @@ class _OfStaff(Action, frozen=True, kw_only=True):
     def needs(self, caller: Caller) -> Sequence[Need]:
         return [
             Need(Staff, (self.staff_id,), write=True),
-            Need(OpenRoles, (self.staff_id,)),
-            Need(PostHolder, (HEAD,), write=True),
+            Need(OpenRoles, (self.staff_id,), write=True),
             *needs_of(caller),
         ]
 
@@ -202,13 +201,28 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
     def asked(self) -> dict[str, str]:
         return {"standing": self.standing}
 
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        post = [Need(PostHolder, (HEAD,), write=True)] if self.standing == HEAD else []
+        return [*super().needs(caller), *post]
+
+    def stand(self, here: Situation) -> Stand:
+        """Whoever is the same human as the one to be appointed has a part in the matter."""
+        stood = super().stand(here)
+        if self.person_id is None or f"person:{self.person_id}" in stood.parties:
+            return stood
+        again = stand(here, parties=(*stood.parties, f"person:{self.person_id}"))
+        return stood._replace(relations=again.relations, parties=again.parties)
+
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `already_in_state`."""
+        """Refuses `already_in_state`, `already_assigned` (this staff id is known to be another human)."""
         del terms
         held = here.get(OpenRoles, self.staff_id).roles
         if any(role.standing == self.standing for role in held):
             raise Refusal(Code.ALREADY_IN_STATE)
         someone = here.find(Staff, self.staff_id)
+        known = None if someone is None else someone.person_id
+        if known is not None and self.person_id not in {None, known}:
+            raise Refusal(Code.ALREADY_ASSIGNED, pointer="/person_id")
         if someone is None:
             row = Staff(
                 staff_id=self.staff_id,
@@ -218,7 +232,10 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
             )
         else:
             row = msgspec.structs.replace(
-                someone, person_id=self.person_id or someone.person_id, version=someone.version + 1
+                someone,
+                person_id=self.person_id or someone.person_id,
+                jurisdiction=self.jurisdiction or someone.jurisdiction,
+                version=someone.version + 1,
             )
         role = StaffRole(
             by_record=here.record_id, staff_id=self.staff_id, standing=self.standing, from_at=here.at
@@ -229,17 +246,19 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
         )
         return Change(
             writes=[row, *ended, role],
-            after={"standing": self.standing},
-            about={} if holder is None else {"before": Subject("staff", holder.staff_id)},
+            before={} if someone is None else {"jurisdiction": someone.jurisdiction},
+            after={"standing": self.standing, "jurisdiction": row.jurisdiction},
+            coupled=[] if holder is None else [{"ended": HEAD, "of": "predecessor"}],
+            about={} if holder is None else {"predecessor": Subject("staff", holder.staff_id)},
             links=[] if holder is None else [holder.by_record],
             result={"standing": self.standing, "version": row.version},
         )
 
 
 class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
-    """Take a standing away; acts done under it stay as they were (S212). A post is not dismissed but passed on."""
+    """Take a standing away; acts done under it stay as they were (S212). The post is passed on, never left empty (S211)."""
 
-    standing: Literal["moderator", "classifier", "approver", "compliance", "auditor", "regulator"]
+    standing: Office
     reason: Reason | None = None
     note: Note | None = None
 
@@ -247,7 +266,7 @@ class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
         return {"standing": self.standing}
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `not_in_state`."""
+        """Refuses `unknown`, `not_in_state`, `successor_missing` (the post ends by appointing another to it)."""
         del terms
         someone = here.get(Staff, self.staff_id)
         role = next(
@@ -255,6 +274,8 @@ class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
         )
         if role is None:
             raise Refusal(Code.NOT_IN_STATE)
+        if self.standing == HEAD:
+            raise Refusal(Code.SUCCESSOR_MISSING)
         return Change(
             writes=[
                 msgspec.structs.replace(someone, version=someone.version + 1),

@@ -61,6 +61,8 @@ class _OfJoiner(GroupAction, frozen=True, kw_only=True):
             Need(Bar, pair),
             Need(JoinRequest, pair, write=True),
             Need(Mute, pair),
+            # Locked: nobody joins while he is being closed.
+            *([Need(Person, (pair[1],), write=True)] if pair[1] else []),
         ]
 
 
@@ -88,9 +90,6 @@ class _OnJoiner(_OfJoiner, frozen=True, kw_only=True):
 
     def joiner(self, caller: Caller) -> str:
         return self.person_id
-
-    def needs(self, caller: Caller) -> Sequence[Need]:
-        return [*super().needs(caller), Need(Person, (self.person_id,))]
 
 
 class JoinGroup(_ByJoiner, frozen=True, kw_only=True, tag="group.join"):

@@ -110,7 +110,7 @@ class RegisterGroup(Action, frozen=True, kw_only=True, tag="group.register"):
 
     def needs(self, caller: Caller) -> Sequence[Need]:
         owner = self._owner(caller)
-        founder = [] if owner is None else [Need(Person, (owner,))]
+        founder = [] if owner is None else [Need(Person, (owner,), write=True)]
         return [*founder, Need(Group, (self.group_id,), write=True), *staff.needs_of(caller)]
 
     def stand(self, here: Situation) -> Stand:

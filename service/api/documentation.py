@@ -1,0 +1,371 @@
+"""OpenAPI 3.1 of every route. What all routes share (keys, headers, errors) is said here once, so a new route is documented
+by being registered: a governed one by its action, a read by its types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from inspect import cleandoc
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Litestar, Request, Response, Router, get
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Operation, Server
+
+from service.action import Action, Receipt, action_name
+from service.errors import Code, Problem
+
+API_VERSION = "1.0.0"
+"""Grows in its second part with what is added, in its first with what breaks callers; see openapi/CHANGELOG.md."""
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+_SCHEMAS = "#/components/schemas/"
+_METHODS = ("get", "put", "post", "delete", "patch")
+#: What any act, and any read, may answer but for success.
+_ACT_ERRORS = (400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 428, 429, 500, 503)
+_READ_ERRORS = (400, 401, 403, 404, 410, 422, 429, 500, 503)
+_ABOUT = """Decides, applies and records every act of governance over groups and public accounts.
+
+Every write names its request by an `Idempotency-Key`: the same key with the same body gives the first answer again. A
+backend's key acts for the person in `X-On-Behalf-Of`; what that person may do is found by the service, never claimed.
+Instants are RFC 3339 in UTC, durations are seconds, unknown members are refused. An act that needs more people answers
+202 and waits under `/v1/approvals`."""
+
+
+@dataclass
+class Governed(Operation):
+    """The operation of one action: its body is the action without what the path names."""
+
+    action: ClassVar[type[Action]]
+    named: ClassVar[tuple[str, ...]]
+    example: ClassVar[Mapping[str, Any]]
+
+    def to_schema(self) -> dict[str, Any]:
+        """The operation object, but for what all operations share."""
+        name = action_name(self.action)
+        schema = schemas_of([self.action])[0][self.action]
+        properties = schema["properties"]
+        done = {"description": "Done.", **_content({"$ref": f"{_SCHEMAS}Receipt"}, _receipt(name, "done"))}
+        proposed = _content({"$ref": f"{_SCHEMAS}Receipt"}, _receipt(name, "proposed"))
+        return {
+            "tags": self.tags or [name.partition(".")[0]],
+            "summary": _sentence(self.action.__doc__),
+            "description": cleandoc(self.action.__doc__ or ""),
+            "operationId": name,
+            "parameters": [
+                {"name": one, "in": "path", "required": True, "schema": properties[one]} for one in self.named
+            ],
+            "requestBody": {
+                "required": bool(set(schema.get("required", ())) - {*self.named, "action"}),
+                **_content({"$ref": f"{_SCHEMAS}{name}"}, dict(self.example)),
+            },
+            "responses": {
+                "201" if self.action.created else "200": done,
+                "202": {"description": "Proposed: it takes effect when more people agree.", **proposed},
+            },
+        }
+
+
+def documented(action: type[Action], named: tuple[str, ...], example: Mapping[str, Any]) -> type[Governed]:
+    """Return the class that documents the route of `action`; `named` are the members its path names."""
+    members = {"action": action, "named": named, "example": dict(example)}
+    return type("GovernedOperation", (Governed,), members)
+
+
+def schemas_of(kinds: Iterable[type[Any]]) -> tuple[dict[type[Any], dict[str, Any]], dict[str, Any]]:
+    """The JSON schemas of structs, as decoding checks them, and those of the structs inside them, by component name."""
+    listed = list(kinds)
+    references, components = msgspec.json.schema_components(listed, ref_template=f"{_SCHEMAS}member.{{name}}")
+    found: dict[type[Any], dict[str, Any]] = {}
+    for kind, reference in zip(listed, references, strict=True):
+        found[kind] = components.pop(reference["$ref"].removeprefix(f"{_SCHEMAS}member."))
+    return found, {f"member.{name}": schema for name, schema in components.items()}
+
+
+class _NoPages(Router):
+    """Takes none of the pages that the framework would serve beside the document."""
+
+    def register(self, value: Any) -> list[Any]:
+        """Leave it out."""
+        del value
+        return []
+
+
+def openapi_config() -> OpenAPIConfig:
+    """What the framework needs to describe routes; it serves nothing of its own."""
+    return OpenAPIConfig(
+        title="Mandate",
+        version=API_VERSION,
+        description=_ABOUT,
+        servers=[Server(url="/", description="This service.")],
+        use_handler_docstrings=True,
+        render_plugins=[JsonRenderPlugin()],
+        openapi_router=_NoPages("/", route_handlers=[]),
+    )
+
+
+@get(
+    "/openapi.json",
+    operation_id="openapi.read",
+    tags=["openapi"],
+    opt={"public": True},
+    summary="This document.",
+)
+async def openapi(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+    """Show this document; needs no key."""
+    state = request.app.state
+    if "openapi" not in state:
+        state.openapi = msgspec.json.encode(document(request.app))
+    kept: Any = state.openapi
+    return Response(kept, media_type=JSON)
+
+
+ROUTES = [openapi]
+
+
+def document(app: Litestar) -> dict[str, Any]:
+    """The whole document of an app, its paths in order."""
+    found = app.openapi_schema.to_schema()
+    actions = [handler.opt["action"] for handler in _handlers(app) if "action" in handler.opt]
+    public = {handler.operation_id for handler in _handlers(app) if handler.opt.get("public")}
+    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(_bodies(app, actions))
+    own, inner = schemas_of([Receipt, Problem])
+    schemas.update(inner)
+    schemas["Receipt"] = own[Receipt]
+    schemas["Problem"] = own[Problem]
+    schemas["Problem"]["properties"]["code"] = {
+        "type": "string",
+        "enum": [code.value for code in Code],
+        "description": "Stable; titles are not.",
+    }
+    found["components"] |= _shared()
+    tags: set[str] = set()
+    for path in found["paths"].values():
+        for method in _METHODS:
+            if method in path:
+                _complete(path[method], open_to_all=path[method]["operationId"] in public, schemas=schemas)
+                tags.update(path[method]["tags"])
+    found["paths"] = dict(sorted(found["paths"].items()))
+    found["components"]["schemas"] = dict(sorted(_used(found, schemas).items()))
+    found["tags"] = [{"name": tag} for tag in sorted(tags)]
+    return found
+
+
+def _handlers(app: Litestar) -> list[Any]:
+    found = {id(one): one for route in app.routes for one in getattr(route, "route_handlers", ())}
+    return list(found.values())
+
+
+def _bodies(app: Litestar, actions: Iterable[type[Action]]) -> dict[str, Any]:
+    """The schema of each action's body: its members but for those named by the path."""
+    named = {one.opt["action"]: one.opt["parameters"] for one in _handlers(app) if "action" in one.opt}
+    own, bodies = schemas_of(actions)
+    for action, schema in own.items():
+        out = {*named[action], "action"}
+        body = {
+            name: value for name, value in schema.items() if name not in {"required", "description", "title"}
+        }
+        body["title"] = action_name(action)
+        body["properties"] = {name: one for name, one in schema["properties"].items() if name not in out}
+        if required := [name for name in schema.get("required", ()) if name not in out]:
+            body["required"] = required
+        bodies[action_name(action)] = body
+    return bodies
+
+
+def _complete(operation: dict[str, Any], *, open_to_all: bool, schemas: dict[str, Any]) -> None:
+    """Add what every operation shares: the key, the headers, the errors and an example."""
+    governed = "requestBody" in operation and operation["operationId"] in schemas
+    operation.setdefault("tags", ["other"])
+    headers = ["X-Request-Id"] if open_to_all else ["X-On-Behalf-Of", "X-Request-Id"]
+    if governed or ("requestBody" in operation and not open_to_all):
+        headers = ["Idempotency-Key", "If-Match", *headers]
+    listed = operation.setdefault("parameters", [])
+    given = {one.get("name", "").lower() for one in listed}
+    listed += [{"$ref": f"#/components/parameters/{name}"} for name in headers if name.lower() not in given]
+    operation["security"] = [] if open_to_all else [{"key": []}]
+    operation["summary"] = (
+        operation["summary"].removesuffix(".")
+        if governed
+        else _sentence(operation.get("description") or operation.get("summary"))
+    )
+    responses = operation["responses"]
+    for status in list(responses):
+        if int(status) >= 400 and not open_to_all:
+            del responses[status]
+    errors = (500,) if open_to_all else _ACT_ERRORS if "requestBody" in operation else _READ_ERRORS
+    for status in errors:
+        responses.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})
+    for response in responses.values():
+        for media in response.get("content", {}).values():
+            if "example" not in media and "examples" not in media:
+                media["examples"] = {"usual": {"value": example_of(media.get("schema", {}), schemas)}}
+        if "$ref" not in response:
+            response["headers"] = response.get("headers", {}) | _answer_headers(limited=not open_to_all)
+
+
+def _answer_headers(*, limited: bool) -> dict[str, Any]:
+    names = [
+        "X-Request-Id",
+        *(("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset") if limited else ()),
+    ]
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _shared() -> dict[str, Any]:
+    """The components that every operation refers to."""
+    text = {"type": "string"}
+    number = {"type": "integer", "minimum": 0}
+    ident = {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"}
+    header = {"in": "header"}
+    return {
+        "securitySchemes": {
+            "key": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A backend's, a member of staff's or an authority's key.",
+            }
+        },
+        "parameters": {
+            "Idempotency-Key": {
+                **header,
+                "name": "Idempotency-Key",
+                "required": True,
+                "description": "Names this request: asked again with the same body, the first answer comes again.",
+                "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+                "example": "3f2c8a54-6c0e-4d0b-9f0e-1b1f6f4c7a10",
+            },
+            "If-Match": {
+                **header,
+                "name": "If-Match",
+                "description": 'The version of the subject that the caller has seen, as ETag: `"7"`.',
+                "schema": {"type": "string", "pattern": '^"[0-9]{1,18}"$'},
+            },
+            "X-On-Behalf-Of": {
+                **header,
+                "name": "X-On-Behalf-Of",
+                "description": "The person a backend's key acts for; no other key may say it.",
+                "schema": ident,
+            },
+            "X-Request-Id": {
+                **header,
+                "name": "X-Request-Id",
+                "description": "An id for the logs; the answer carries it back, or one of the service's own.",
+                "schema": ident,
+            },
+        },
+        "headers": {
+            "X-Request-Id": {"schema": text, "description": "The id of the request."},
+            "RateLimit-Limit": {"schema": number, "description": "Requests a minute for this key."},
+            "RateLimit-Remaining": {"schema": number, "description": "Requests left in this minute."},
+            "RateLimit-Reset": {"schema": number, "description": "Seconds until the minute is over."},
+            "Retry-After": {"schema": number, "description": "Seconds to wait."},
+        },
+        "responses": {f"Problem{status}": _problem(status) for status in _ACT_ERRORS},
+    }
+
+
+def _problem(status: int) -> dict[str, Any]:
+    codes = [code for code in Code if code.status == status]
+    lines = [f"- `{code.value}`: {code.sentence}" for code in codes]
+    example = {
+        "type": f"urn:mandate:problem:{codes[0].value}",
+        "title": codes[0].sentence,
+        "status": status,
+        "code": codes[0].value,
+    }
+    waits = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}} if status in {429, 503} else {}
+    return {
+        "description": "One of these codes:\n\n" + "\n".join(lines),
+        "headers": _answer_headers(limited=status != 401) | waits,
+        "content": {
+            PROBLEM: {"schema": {"$ref": f"{_SCHEMAS}Problem"}, "examples": {"usual": {"value": example}}}
+        },
+    }
+
+
+def _content(schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    return {"content": {JSON: {"schema": schema, "examples": {"usual": {"value": example}}}}}
+
+
+def _receipt(action: str, outcome: str) -> dict[str, Any]:
+    return {
+        "record_id": "019a45b0-7ab0-7000-8000-3f2c8a546c0e",
+        "action": action,
+        "outcome": outcome,
+        "at": "2026-11-02T08:00:00.000Z",
+        "target": {"type": "group", "id": "g"},
+        "rule": "a-line-of-rules.csv",
+        "edition": "a948904f2f0f479b8f8197694b30184b0d2ed1c1cd2a1ec0fb85d299a192a447",
+    }
+
+
+def _sentence(text: str | None) -> str:
+    """The first sentence, without its full stop."""
+    plain = " ".join((text or "").split())
+    return re.split(r"(?<=\w)[.:;](?: |$)", plain, maxsplit=1)[0].removesuffix(".")
+
+
+def _used(found: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """The schemas that anything refers to, directly or by others."""
+    used: set[str] = set()
+    waiting = re.findall(
+        rb'"#/components/schemas/([^"]+)"',
+        msgspec.json.encode(
+            [found["paths"], {name: part for name, part in found["components"].items() if name != "schemas"}]
+        ),
+    )
+    while waiting:
+        name = waiting.pop().decode()
+        if name not in used:
+            used.add(name)
+            waiting += re.findall(rb'"#/components/schemas/([^"]+)"', msgspec.json.encode(schemas[name]))
+    return {name: schemas[name] for name in used}
+
+
+# Examples of what reads answer
+
+_TEXTS = {
+    "date-time": "2026-11-02T08:00:00.000Z",
+    "date": "2026-11-02",
+    "uri": "https://example.org/",
+    "uuid": "019a45b0-7ab0-7000-8000-3f2c8a546c0e",
+}
+
+
+def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = 0) -> Any:
+    """A plausible value of a schema, the same each time; None where it says nothing or goes on for ever."""
+    if depth > 8:
+        return None
+    if "$ref" in schema:
+        return example_of(schemas.get(schema["$ref"].removeprefix(_SCHEMAS), {}), schemas, depth + 1)
+    for name in ("const", "default"):
+        if schema.get(name) is not None:
+            return schema[name]
+    for name in ("examples", "enum"):
+        if schema.get(name):
+            return schema[name][0]
+    for name in ("oneOf", "anyOf", "allOf"):
+        if schema.get(name):
+            choices = [one for one in schema[name] if one.get("type") != "null"]
+            return example_of(choices[0], schemas, depth + 1)
+    kinds = schema.get("type")
+    kind = next((one for one in kinds if one != "null"), None) if isinstance(kinds, list) else kinds
+    return _value(kind, schema, schemas, depth)
+
+
+def _value(kind: str | None, schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int) -> Any:
+    if kind == "object":
+        properties = schema.get("properties", {})
+        return {name: example_of(one, schemas, depth + 1) for name, one in properties.items()}
+    if kind == "array":
+        item = example_of(schema["items"], schemas, depth + 1) if "items" in schema else None
+        return [] if item is None else [item]
+    if kind == "string":
+        return _TEXTS.get(schema.get("format", ""), "text")
+    return {"integer": schema.get("minimum", 1), "number": 1.0, "boolean": True}.get(kind or "")
