@@ -178,6 +178,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     demands_version: ClassVar[bool] = False
     #: Status of the answer when done.
     created: ClassVar[bool] = False
+    #: Where the key reaches is part of the act's own relation `in_scope`, refused as `outside_scope` (S189).
+    scoped: ClassVar[bool] = False
 
     def target(self, here: Situation) -> Subject:
         """What the act is about."""

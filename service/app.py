@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import groups, health
+from service.api import groups, health, trails
 from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
@@ -50,7 +50,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             await db.close()
 
     return Litestar(
-        route_handlers=[*health.ROUTES, *groups.ROUTES],
+        route_handlers=[*health.ROUTES, *groups.ROUTES, *trails.ROUTES],
         lifespan=[lifespan],
         middleware=[numbered],
         exception_handlers=HANDLERS,
