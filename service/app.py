@@ -1,20 +1,24 @@
 """Builds the Litestar app: routes, problem documents and lifespan. The one file that knows every room."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import groups, health, trails
+from service.api import batches, changes, checks, groups, health, metrics, trails
+from service.api.batches import asking_of
 from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
 from service.db import Db
+from service.domain.trails import ReadTrail
 from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
+from service.outbox import Outbox
 from service.settings import Settings
 from service.trail.keys import TrailKeys
 from service.watch import Watching
@@ -28,6 +32,15 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     chosen = clock or (FileClock(settings.clock_file) if settings.clock_file else Clock())
 
     watch = Watching()
+    routes = [
+        *health.ROUTES,
+        *groups.ROUTES,
+        *trails.ROUTES,
+        *batches.ROUTES,
+        *checks.ROUTES,
+        *changes.ROUTES,
+        *(metrics.ROUTES if settings.metrics else ()),
+    ]
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -40,21 +53,33 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             )
             app.state.update({"db": db, "keys": keys, "door": door, "editions": editions})
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
+            app.state.outbox = Outbox(db)
+            app.state.stopping = asyncio.Event()
+            watch.watch_waiting(door.waiting)
             door.open()
             await adopt_first_edition(door, editions, chosen)
             try:
                 yield
             finally:
+                app.state.stopping.set()
                 await door.close()
         finally:
             await db.close()
 
     return Litestar(
-        route_handlers=[*health.ROUTES, *groups.ROUTES, *trails.ROUTES],
+        route_handlers=routes,
         lifespan=[lifespan],
         middleware=[numbered],
         exception_handlers=HANDLERS,
-        state=State({"settings": settings, "clock": chosen, "watch": watch}),
+        state=State(
+            {
+                "settings": settings,
+                "clock": chosen,
+                "watch": watch,
+                "batched": asking_of(routes),
+                "checked": asking_of(routes, ReadTrail),
+            }
+        ),
         request_max_body_size=settings.body_limit,
         openapi_config=None,
         logging_config=None,

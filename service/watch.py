@@ -107,12 +107,15 @@ class Watching:
         """Ordinary state was read by a caller of this kind."""
         self._child(self._reads, by).inc()
 
-    def answered(self, *, method: str, route: str, status: int, request_id: str, seconds: float) -> None:
-        """One request was answered; `route` is the template, not the path."""
+    def answered(
+        self, *, method: str, route: str, status: int, request_id: str, seconds: float, timed: bool
+    ) -> None:
+        """One request was answered; `route` is the template, not the path. Not `timed`: a stream, which lasts."""
         if method not in _METHODS:
             method = "other"
         self._child(self._requests, method, route, str(status)).inc()
-        self._request_seconds.observe(seconds)
+        if timed:
+            self._request_seconds.observe(seconds)
         _log.info(
             "request",
             method=method,

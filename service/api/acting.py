@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -21,6 +21,7 @@ from service.door import Answer, Door
 from service.errors import Code, Refusal
 from service.trail.writing import clean_text
 
+T = TypeVar("T")
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 _PLACE = re.compile(r" - at `(key in )?\$(.*)`$")
@@ -134,6 +135,18 @@ def converted(members: dict[str, Any], action: Any) -> Any:
         return msgspec.convert(members, action)
     except msgspec.ValidationError as error:
         raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
+
+
+def decoded_by(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
+    """Decode bytes into what the decoder makes. Raises Refusal `malformed` with a JSON pointer. Texts stay as they are."""
+    try:
+        return decoder.decode(raw)
+    except RecursionError:
+        raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
+    except msgspec.ValidationError as error:
+        raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(Code.MALFORMED, pointer="", why=_plain(error)) from None
 
 
 def _clean(value: Any, pointer: str) -> Any:

@@ -22,13 +22,13 @@ class Health(msgspec.Struct, omit_defaults=True):
     at: str = ""
 
 
-@get("/health/live", operation_id="health.live", tags=["health"])
+@get("/health/live", operation_id="health.live", tags=["health"], opt={"uncounted": True})
 async def live() -> Health:
     """Answer as long as the process can."""
     return Health("ok")
 
 
-@get("/health/ready", operation_id="health.ready", tags=["health"])
+@get("/health/ready", operation_id="health.ready", tags=["health"], opt={"uncounted": True})
 async def ready(state: State) -> Response[Health]:
     """Answer 200 when the database is reached, its schema is this program's own and a policy edition is in force."""
     try:

@@ -103,9 +103,19 @@ class Parameters:
     Every refusal is `malformed` with the parameter's name as pointer.
     """
 
-    def __init__(self, request: Request[Any, Any, Any], *known: str) -> None:
-        """Split the query string; percent-escapes must be UTF-8."""
-        self._path = str(request.scope["path"])
+    def __init__(
+        self,
+        request: Request[Any, Any, Any],
+        *known: str,
+        query: str | None = None,
+        last_event_id: str | None = None,
+    ) -> None:
+        """Split the query string; percent-escapes must be UTF-8.
+
+        `query` names what cursors belong to, where two paths share them; else it is the path. `last_event_id`: the
+        parameter for which the header Last-Event-ID stands, when a stream is taken up again.
+        """
+        self._path = str(request.scope["path"]) if query is None else query
         self._given: dict[str, str] = {}
         try:
             raw = request.scope["query_string"].decode("ascii")
@@ -119,6 +129,9 @@ class Parameters:
             if name in self._given:
                 raise _malformed(name, "given twice")
             self._given[name] = value
+        again = dict(request.scope["headers"]).get(b"last-event-id")
+        if last_event_id is not None and again:
+            self._given[last_event_id] = again.decode("latin-1")
 
     def given(self, name: str) -> bool:
         """Whether the parameter was sent, be it empty."""

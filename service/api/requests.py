@@ -1,4 +1,4 @@
-"""Every request has an id, every answer carries it, and each leaves one line in the log."""
+"""Every request has an id, every answer carries it, and each leaves one line in the log; but for health and metrics."""
 
 from __future__ import annotations
 
@@ -40,14 +40,17 @@ def numbered(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, answer)
         finally:
-            watch: Watching = state.watch
-            watch.answered(
-                method=scope["method"],
-                route=_route(inside),
-                status=status,
-                request_id=inside["request_id"],
-                seconds=time.perf_counter() - since,
-            )
+            opt = getattr(inside.get("route_handler"), "opt", {})
+            if "uncounted" not in opt:
+                watch: Watching = state.watch
+                watch.answered(
+                    method=scope["method"],
+                    route=_route(inside),
+                    status=status,
+                    request_id=inside["request_id"],
+                    seconds=time.perf_counter() - since,
+                    timed="untimed" not in opt,
+                )
 
     return serve
 

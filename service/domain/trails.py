@@ -23,6 +23,7 @@ sql = queries(__file__)
 SubjectType = Literal[
     "person", "group", "account", "operator", "case", "campaign", "order", "staff", "jurisdiction"
 ]
+Purpose = Annotated[str, msgspec.Meta(max_length=500, description="What the look is for: sealed, kept.")]
 View = Literal["trail", "record", "responsibility"]
 _TERRITORY = re.compile(r"CN|CN-[0-9]{6}|EU|EU-[A-Z]{2}")
 _SHORTEST_PURPOSE = 3
@@ -82,9 +83,7 @@ class ReadTrail(Action, frozen=True, kw_only=True, tag="trail.read"):
     view: View = "trail"
     record_id: Id | None = None
     looked: Looked = Looked()
-    purpose: Annotated[
-        str | None, msgspec.Meta(max_length=500, description="What the look is for: sealed, kept.")
-    ] = None
+    purpose: Purpose | None = None
 
     def target(self, here: Situation) -> Subject:
         """The subject whose trail it is."""
