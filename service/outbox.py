@@ -70,19 +70,19 @@ class Outbox:
     async def _settle(self, reader: Reader, after: int) -> int:
         """Note where the outbox ends now, and return up to where it is settled."""
         waited, pause = 0.0, 0.002
-        place, running_from, running_to = await self._end(reader)
+        place, ended, begun = await self._end(reader)
         if not self._marks or self._marks[-1].place < place:
-            self._marks.append(_Mark(place, running_to))
+            self._marks.append(_Mark(place, begun))
         while True:
-            while self._marks and self._marks[0].xid <= running_from:
+            while self._marks and self._marks[0].xid <= ended:
                 self._settled = max(self._settled, self._marks.popleft().place)
             # Wait only for what is new to this reader, and not for long.
             if self._settled >= place or self._settled > after or waited >= _PATIENCE_SECONDS:
                 return self._settled
             await asyncio.sleep(pause)
             waited, pause = waited + pause, min(pause * 2, 0.05)
-            _, running_from, _ = await self._end(reader)
+            _, ended, _ = await self._end(reader)
 
     async def _end(self, reader: Reader) -> tuple[int, int, int]:
         row = await sql.end_of_effects(reader)
-        return row["place"], row["running_from"], row["running_to"]
+        return row["place"], row["ended"], row["begun"]

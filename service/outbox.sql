@@ -1,8 +1,10 @@
 -- name: end_of_effects^
--- The newest effect that can be seen, and between which transactions some may still run; all of one snapshot.
+-- The newest effect that can be seen; below which transaction all had ended by then; and from which on none had begun.
+-- The upper end of a snapshot is one past the last that ended, not the next to begin: age() knows that one.
 SELECT coalesce((SELECT max(id) FROM outbox), 0) AS place,
-    pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS running_from,
-    pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS running_to;
+    pg_snapshot_xmin(s)::text::bigint AS ended,
+    pg_snapshot_xmax(s)::text::bigint + age(pg_snapshot_xmax(s)::xid) AS begun
+FROM pg_current_snapshot() s;
 
 -- name: effects
 -- Effects after a place and up to another, in their order, of some families or of all.
