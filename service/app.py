@@ -66,10 +66,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         finally:
             await db.close()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=routes,
         lifespan=[lifespan],
-        middleware=[numbered],
         exception_handlers=HANDLERS,
         state=State(
             {
@@ -84,3 +83,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
+    # Around the router and not as its middleware, which a path without a route never reaches.
+    app.asgi_handler = numbered(app.asgi_handler)
+    return app

@@ -76,8 +76,8 @@ def _frames(where: TracebackType | None) -> traceback.StackSummary:
     return traceback.StackSummary.extract(traceback.walk_tb(where), lookup_lines=False)
 
 
-def _of_exc_info(info: Any) -> str:
-    return trace(info[1])
+def _of_exc_info(exc_info: Any) -> str:
+    return trace(exc_info[1])
 
 
 class _Lines(logging.Handler):

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from service.db import Db, Reader, queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 sql = queries(__file__)
 _PATIENCE_SECONDS = 0.25

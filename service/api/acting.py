@@ -27,6 +27,7 @@ PROBLEM = "application/problem+json"
 _PLACE = re.compile(r" - at `(key in )?\$(.*)`$")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
 _FIELD = re.compile(r"field `([^`]+)`")
+_VALUE = re.compile(r"(Invalid (?:enum )?value) .*", re.DOTALL)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -176,7 +177,8 @@ def pointer_of(message: str) -> str:
 
 
 def _plain(error: Exception) -> str:
-    return _PLACE.sub("", str(error))[:200]
+    """What a decoder says, without the place, and without the value: that may be a name or a number of somebody."""
+    return _VALUE.sub(r"\1", _PLACE.sub("", str(error)))[:200]
 
 
 __all__ = ["Answer", "Caller", "answer_to", "decoded", "governed", "pointer_of"]
