@@ -28,6 +28,7 @@ CREATE TABLE approval (
 COMMENT ON TABLE approval IS 'A proposed act waiting for others to agree.';
 CREATE UNIQUE INDEX approval_open ON approval (action, target_type, target_id) WHERE state = 'open';
 CREATE INDEX approval_due_idx ON approval (expires_at) WHERE state = 'open';
+CREATE INDEX approval_list_idx ON approval (state, approval_id);
 
 GRANT SELECT, INSERT, UPDATE ON approval TO mandate_service;
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -45,6 +45,8 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
 
     The embedded database is migrated on the way; any other must already have this program's schema.
     """
+    # Until the server listens to it, SIGTERM unwinds like Ctrl-C, so that the embedded database is left properly.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _one_line_errors(), _settings_with_database(config) as found:
         from msgspec.structs import replace
 
@@ -103,20 +105,15 @@ async def _serve(settings: Settings) -> None:
     from granian.server.embed import Server
 
     from service.app import create_app
-    from service.db import schema_state
-    from service.db.migrations import REFUSALS
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
+    port = _free_port(settings.host, settings.port)
     app = create_app(settings)
     # The lifespan is ours and not the server's, so that a database out of reach is one line and not a traceback.
     async with app.lifespan():
-        state = await schema_state(app.state.db)
-        if state != "equal":
-            _fail(REFUSALS[state])
-        port = _free_port(settings.host, settings.port)
         server = Server(
             app,
             settings.host,
@@ -155,13 +152,13 @@ async def _until_answering(host: str, port: int, serving: "asyncio.Task[None]") 
     reached = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
     for _ in range(200):
         if serving.done():
-            _fail(f"the server ended while starting: {serving.exception() or 'no reason given'}")
+            raise CommandError(f"the server ended while starting: {serving.exception() or 'no reason given'}")
         with suppress(OSError):
             _, writer = await asyncio.open_connection(reached, port)
             writer.close()
             return
         await asyncio.sleep(0.05)
-    _fail(f"the server does not answer at {host}:{port}")
+    raise CommandError(f"the server does not answer at {host}:{port}")
 
 
 def _free_port(host: str, port: int) -> int:
@@ -174,9 +171,9 @@ def _free_port(host: str, port: int) -> int:
             return probe.getsockname()[1]
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        _fail(
+        raise CommandError(
             f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)"
-        )
+        ) from None
 
 
 def _url(host: str, port: int) -> str:
@@ -184,27 +181,30 @@ def _url(host: str, port: int) -> str:
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
+class CommandError(Exception):
+    """What an operator can cure, in one sentence which says how."""
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Turn what an operator can cure into one line and exit code 2."""
+    """Turn what an operator can cure into one line and exit code 2; leave the rest as it is."""
     try:
         yield
-    except SettingsError as error:
-        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         from service.db import DatabaseUnavailable, EmbeddedError, MigrationError
 
-        if isinstance(error, DatabaseUnavailable | EmbeddedError | MigrationError):
-            _fail(str(error))
-        raise
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"mandate: {message}", err=True)
-    # os._exit would leave the embedded database running; SystemExit lets every lock go first.
-    sys.exit(2)
+        # The app's lifespan runs in a task group, which wraps what it raises.
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        if not isinstance(
+            cause, CommandError | SettingsError | DatabaseUnavailable | EmbeddedError | MigrationError
+        ):
+            raise
+        click.echo(f"mandate: {' '.join(str(cause).split())}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,20 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import batches, changes, checks, groups, health, metrics, trails
+from service.api import approvals, batches, changes, checks, health, metrics, order, ownership, trails
 from service.api.batches import asking_of
 from service.api.callers import Callers
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
-from service.db import Db
+from service.db import Db, require_schema
 from service.domain.trails import ReadTrail
 from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
 from service.outbox import Outbox
 from service.settings import Settings
+from service.sweep import Sweep
 from service.trail.keys import TrailKeys
 from service.watch import Watching
 
@@ -34,7 +35,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     watch = Watching()
     routes = [
         *health.ROUTES,
-        *groups.ROUTES,
+        *order.ROUTES,
+        *ownership.ROUTES,
+        *approvals.ROUTES,
         *trails.ROUTES,
         *batches.ROUTES,
         *checks.ROUTES,
@@ -47,21 +50,25 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         keys = TrailKeys.load_or_create(settings.data / "keys", may_create=True)
         db = await Db.open(settings)
         try:
+            await require_schema(db)
             editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
             door = Door(
                 db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit
             )
-            app.state.update({"db": db, "keys": keys, "door": door, "editions": editions})
+            sweep = Sweep(db, door, chosen, editions)
+            app.state.update({"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep})
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             app.state.outbox = Outbox(db)
             app.state.stopping = asyncio.Event()
             watch.watch_waiting(door.waiting)
             door.open()
             await adopt_first_edition(door, editions, chosen)
+            sweep.open(settings.sweep_seconds)
             try:
                 yield
             finally:
                 app.state.stopping.set()
+                await sweep.close()
                 await door.close()
         finally:
             await db.close()

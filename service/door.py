@@ -45,6 +45,8 @@ _CONSTRAINTS = {
     "approval_open": Code.APPROVAL_PENDING,
     "groups_members_fit": Code.CAP_MEMBERS,
 }
+#: Constraints that only another process can have met first: what it did is there now, so the act looks again.
+_MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open"})
 #: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
 _ROUNDS = 3
 #: So many subjects are remembered as told (`subject_name`).
@@ -320,8 +322,8 @@ class Door:
             if code is not None:
                 await self._refuse_alone(chosen[0], Refusal(code))
                 return
-            if getattr(error, "constraint_name", None) == "request_key_pkey":
-                await self._run(chosen)  # another process was first: its answer is there now
+            if getattr(error, "constraint_name", None) in _MET_ELSEWHERE:
+                await self._run(chosen)
                 return
             self._break(chosen, error)
             return
@@ -574,7 +576,9 @@ class Door:
                 "refused",
                 refusal.code.value,
                 refusal.rule,
-                stranger=not standing and stand is not None and asked.caller.kind != "founding",
+                stranger=not standing
+                and stand is not None
+                and asked.caller.kind not in {"founding", "sweep"},
             )
         proposed = judged.persons > 1
         target = asked.action.target(here)
@@ -682,8 +686,8 @@ async def _look_at(
 
 
 def _has_standing(caller: Caller, stand: Stand | None) -> bool:
-    """Whether a refusal of this caller goes on the record: strangers are only counted (S006)."""
-    if caller.kind == "founding" or stand is None:
+    """Whether a refusal of this caller goes on the record: strangers are only counted (S006), time too late is not (S016)."""
+    if caller.kind in {"founding", "sweep"} or stand is None:
         return False
     return any(standing != Standing.STRANGER for standing in stand.standings)
 

@@ -4,7 +4,7 @@ import logging
 import sys
 import traceback
 from types import TracebackType
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import msgspec
 import structlog
@@ -21,7 +21,7 @@ def _name(value: Any) -> str:
 _encode = msgspec.json.Encoder(enc_hook=_name).encode
 
 
-def set_up(level: str = "info", stream: IO[bytes] | None = None) -> None:
+def set_up(level: str = "info", stream: BinaryIO | None = None) -> None:
     """Send every log of the process, ours and the libraries', to one stream as JSON lines.
 
     `level` is debug, info, warning or error; `stream` is standard error unless given.
@@ -50,7 +50,7 @@ def set_up(level: str = "info", stream: IO[bytes] | None = None) -> None:
 
 def logger(name: str) -> Any:
     """Return the cached logger of a module; call it with an event and plain members."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(source=name)
 
 
 def trace(error: BaseException | None) -> str:
@@ -83,13 +83,13 @@ def _of_exc_info(exc_info: Any) -> str:
 class _Lines(logging.Handler):
     """Writes a library's log record as one of our JSON lines."""
 
-    def __init__(self, out: IO[bytes]) -> None:
+    def __init__(self, out: BinaryIO) -> None:
         super().__init__()
         self._out = out
 
     def emit(self, record: logging.LogRecord) -> None:
         event: dict[str, Any] = {
-            "logger": record.name,
+            "source": record.name,
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }

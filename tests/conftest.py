@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
@@ -17,6 +16,7 @@ from service.db.migrations import digests
 from tests.kit import House
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SERVER = REPOSITORY / ".cache" / "tests-pg"
 _numbers = count(1)
 
 
@@ -39,7 +39,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 def postgres() -> Iterator[Embedded]:
     """The server of this test run and of those running beside it; stopped by the last one."""
     # Tests never cut the power, so a commit need not wait for the disk; all else is as in production.
-    with Embedded.start(_folder(), {"synchronous_commit": "off"}) as server:
+    with Embedded.start(SERVER, {"synchronous_commit": "off"}) as server:
         yield server
 
 
@@ -48,7 +48,7 @@ def template(postgres: Embedded) -> str:
     """The name of a migrated database to copy; made once for each state of the migrations."""
     content = "".join(f"{name}{digest}" for name, digest in digests().items())
     name = f"template_{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    with (_folder() / "template.lock").open("w") as lock:
+    with (SERVER / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if postgres.query(f"SELECT 1 FROM pg_database WHERE datname = '{name}' AND datistemplate") != "1":
             # A killed run may have left a half-migrated one; only a finished one is marked as template.
@@ -73,21 +73,6 @@ async def database(postgres: Embedded, template: str) -> AsyncIterator[Database]
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     finally:
         await admin.close()
-
-
-def _folder() -> Path:
-    """Return where the tests' server keeps its files, one place per checkout and user."""
-    folder = REPOSITORY / ".cache" / "tests-pg"
-    if os.geteuid() == 0 and not _passable(REPOSITORY):
-        # The server runs as another user then; the tests do not open the folders above the checkout for it.
-        digest = hashlib.sha256(os.fsencode(REPOSITORY)).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"mandate-tests-{digest}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _passable(path: Path) -> bool:
-    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
 @pytest.fixture

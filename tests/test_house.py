@@ -1,5 +1,6 @@
 """The rules of the house: what holds for every file, and what an operator meets first."""
 
+import asyncio
 import io
 import json
 import logging
@@ -24,12 +25,12 @@ import structlog
 from conftest import REPOSITORY, Database
 
 from service import clock, log
-from service.app import create_app
-from service.db import DatabaseUnavailable, Db, Embedded, Tx, migrate, schema_state
+from service.db import DatabaseUnavailable, Db, Embedded, MigrationError, Tx, migrate, schema_state
 from service.db.checksums import complaints
 from service.db.migrations import digests, migration_files
 from service.db.named import Queries
 from service.settings import Settings, SettingsError
+from tests.kit import House
 
 STATEMENTS = sorted((REPOSITORY / "service").rglob("*.sql"))
 INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -75,8 +76,9 @@ def test_applied_migrations_are_never_edited():
 
 def test_an_edited_removed_or_new_migration_is_complained_of(tmp_path):
     """The guard above notices what it is there to notice."""
-    shutil.copytree(REPOSITORY / "migrations", tmp_path, dirs_exist_ok=True)
-    name, first = next(iter(digests(tmp_path).items()))
+    name, first = next(iter(digests(REPOSITORY / "migrations").items()))
+    shutil.copy(REPOSITORY / "migrations" / name, tmp_path)
+    (tmp_path / "SHA256SUMS").write_text(f"{first}  {name}\n")
     (tmp_path / name).write_text("-- migrate:up\n")
     assert complaints(tmp_path) == [f"{name} was edited after it was noted: write a new migration instead"]
     (tmp_path / name).unlink()
@@ -268,10 +270,10 @@ def test_every_log_line_is_one_json_object(lines):
     logging.getLogger("casbin.enforcer").warning("Request: denied")
     written = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert [line["event"] for line in written] == ["act.done", "odd thing"]
-    assert {"logger": "door", "level": "info", "request": "r1", "group_id": "群"}.items() <= written[
+    assert {"source": "door", "level": "info", "request": "r1", "group_id": "群"}.items() <= written[
         0
     ].items()
-    assert {"logger": "asyncpg", "level": "warning"}.items() <= written[1].items()
+    assert {"source": "asyncpg", "level": "warning"}.items() <= written[1].items()
 
 
 # Database
@@ -308,8 +310,6 @@ async def test_a_lost_race_is_run_again(database: Database):
 
         await db.run(work)
 
-    import asyncio
-
     await asyncio.gather(add(1, 2), add(2, 1))
     async with db.read() as reader:
         assert [row["n"] for row in await reader.fetch("SELECT n FROM row ORDER BY id")] == [2, 2]
@@ -328,7 +328,7 @@ async def test_a_snapshot_sees_one_instant_and_may_not_write(database: Database)
             assert await tx.copy("seen", ["n"], [(1,), (2,)]) == "COPY 2"
         assert [row async for row in reader.walk("SELECT n FROM seen")] == []
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
-            await reader.execute("DELETE FROM seen")
+            await reader.fetch("DELETE FROM seen RETURNING n")
     await db.close()
 
 
@@ -363,20 +363,12 @@ async def test_a_lost_database_is_one_kind_of_error(database: Database, tmp_path
 # Readiness
 
 
-async def answer(dsn: str) -> tuple[int, dict[str, str]]:
-    """Ask a freshly built app whether it is ready, its lifespan run in this very loop."""
-    app = create_app(Settings(dsn=dsn, pool_size=1))
-    async with (
-        app.lifespan(),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as client,  # type: ignore[arg-type]  one protocol, two spellings
-    ):
-        assert (await client.get("/health/live")).status_code == 200
-        response = await client.get("/health/ready")
-        return response.status_code, response.json()
-
-
-async def test_ready_on_an_equal_schema(database: Database):
-    assert await answer(database.service_dsn) == (200, {"status": "ok", "reason": None})
+async def test_ready_on_an_equal_schema(database: Database, tmp_path):
+    """Ready says which policy edition is in force."""
+    async with House.open(database.service_dsn, tmp_path) as house:
+        answer = await house.client.get("/health/ready")
+        assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+        assert answer.json()["edition"] == house.app.state.editions.folder.edition
 
 
 @pytest.mark.parametrize(
@@ -387,15 +379,19 @@ async def test_ready_on_an_equal_schema(database: Database):
         ("DROP TABLE schema_migrations", "missing"),
     ],
 )
-async def test_not_ready_on_any_other_schema(database: Database, change, state):
-    """A program and a schema that do not belong together do not serve."""
-    owner = await asyncpg.connect(database.owner_dsn)
-    await owner.execute(change)
-    await owner.close()
-    db = await Db.open(database.service_dsn, size=1)
-    assert await schema_state(db) == state
-    await db.close()
-    assert await answer(database.service_dsn) == (503, {"status": "unavailable", "reason": "schema"})
+async def test_not_ready_on_any_other_schema(database: Database, change, state, tmp_path):
+    """A program and a schema that do not belong together do not serve, nor go on serving."""
+    async with House.open(database.service_dsn, tmp_path) as house:
+        owner = await asyncpg.connect(database.owner_dsn)
+        await owner.execute(change)
+        await owner.close()
+        assert await schema_state(house.db) == state
+        answer = await house.client.get("/health/ready")
+        assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "reason": "schema"})
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with House.open(database.service_dsn, tmp_path):
+            pass
+    assert raised.group_contains(MigrationError, match="schema")
 
 
 async def test_an_older_schema_is_told_from_an_equal_one(database: Database, tmp_path):
@@ -491,6 +487,21 @@ def test_serve_survives_a_kill_and_a_stale_pid_file(tmp_path):
     assert process.wait(10) == 0
 
 
+@pytest.mark.parametrize("seconds", [0.3, 0.6, 0.9, 1.2])
+def test_a_start_cut_short_is_no_obstacle_to_the_next(seconds, tmp_path):
+    """SIGTERM at any moment of the first start leaves nothing running, and nothing to be cleaned up by hand."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve", "--port", "0"],
+        cwd=REPOSITORY, env=plain({"MANDATE_DATA": str(tmp_path)}), stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(seconds)
+    process.terminate()
+    assert process.wait(15) in {0, 130, -signal.SIGTERM}
+    assert not (tmp_path / "postgresql" / "postmaster.pid").exists()
+    with Embedded.start(tmp_path) as embedded:
+        assert embedded.query("SELECT 1") == "1"
+
+
 # PostgreSQL of other makes
 
 
@@ -564,15 +575,23 @@ def installed(tmp_path_factory) -> Iterator[Installed]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def test_an_installed_postgresql_serves_too(installed: Installed):
+async def test_an_installed_postgresql_serves_too(installed: Installed, tmp_path):
     """By address and password over TCP: roles made once, migrated by the owner, served by the service's role."""
     installed.psql((REPOSITORY / "service" / "db" / "roles.sql").read_text())
     installed.psql("ALTER ROLE mandate_owner PASSWORD 'o w/n'; ALTER ROLE mandate_service PASSWORD 'ser@ve';")
     installed.psql("CREATE DATABASE mandate OWNER mandate_owner")
     service = f"postgresql://mandate_service:ser%40ve@127.0.0.1:{installed.port}/mandate"
-    assert await answer(service) == (503, {"status": "unavailable", "reason": "schema"})
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with House.open(service, tmp_path):
+            pass
+    assert raised.group_contains(MigrationError, match="schema")
     migrate(f"postgresql://mandate_owner:o%20w%2Fn@127.0.0.1:{installed.port}/mandate", say=None)
-    assert await answer(service) == (200, {"status": "ok", "reason": None})
+    async with House.open(service, tmp_path) as house:
+        assert (await house.client.get("/health/ready")).status_code == 200
+        await house.has_group("g", "ann", (), ("dan",))
+        muting = {"person_id": "dan", "seconds": 60, "reason": "spam", "note": "again and again"}
+        await house.do("ann", "POST", "/v1/groups/g/mutes", muting)
+        assert [record["out"] for record in await house.records()] == ["done"]
 
 
 def test_the_embedded_database_is_shared_and_the_last_one_stops_it(tmp_path):

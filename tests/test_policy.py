@@ -216,7 +216,7 @@ def test_terms_follow_the_tier_of_the_target(policy: Policy) -> None:
 
 def test_nobody_mutes_oneself_by_a_line_that_says_so(policy: Policy) -> None:
     """Acting on oneself is denied by its own line, whatever else holds."""
-    for action in ("group.mute", "group.remove_member", "group.bar_member"):
+    for action in ("group.mute", "group.unmute", "group.remove_member", "group.bar_member", "group.dismiss"):
         verdict = policy.decide(("owner", "admin"), action, {"here", "lower", "self", "any"}, 1)
         assert (verdict.allowed, verdict.relation) == (False, "self")
 

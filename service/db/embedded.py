@@ -79,13 +79,17 @@ class Embedded:
                 user = _server_user(folder)
                 _make(folder, user)
                 socket_folder = _socket_folder(folder, user)
-                if not _answers(socket_folder):
-                    _remove_stale_pid(folder)
-                    _launch(folder, socket_folder, user, {**_PARAMETERS, **(parameters or {})})
                 handle = (folder.parent / "postgresql.users").open("w")
                 fcntl.flock(handle, fcntl.LOCK_SH)
                 started = cls(folder, socket_folder, handle, user)
-                started._furnish()
+                try:
+                    if not _answers(socket_folder):
+                        _remove_stale_pid(folder)
+                        _launch(folder, socket_folder, user, {**_PARAMETERS, **(parameters or {})})
+                    started._furnish()
+                except BaseException:
+                    started._leave()
+                    raise
                 return started
         except OSError as error:
             raise EmbeddedError(
@@ -118,14 +122,21 @@ class Embedded:
             return
         with (self._folder.parent / "postgresql.start").open("w") as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Leave while holding the gate."""
+        if self._handle is not None:
             self._handle.close()
             self._handle = None
-            with (self._folder.parent / "postgresql.users").open("w") as users:
-                try:
-                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return
-                _run(self._user, "pg_ctl", "-D", self._folder, "-w", "-t", STOP_SECONDS, "-m", "fast", "stop")
+        with (self._folder.parent / "postgresql.users").open("w") as users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            _run(self._user, "pg_ctl", "-D", self._folder, "-w", "-t", STOP_SECONDS, "-m", "fast", "stop")
+            if self._socket_folder != self._folder:
+                shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -190,29 +201,26 @@ def _server_user(folder: Path) -> str | None:
 
 def _make(folder: Path, user: str | None) -> None:
     """Make the cluster if there is none; an interrupted making is started over."""
-    folder.mkdir(mode=0o700, exist_ok=True)
     if user is not None:
         _let_through(folder.parent)
         _let_through(_bin())
         _open_binaries()
-        shutil.chown(folder, user)
-    finished = folder / "mandate.made"
-    if finished.exists():
+    if (folder / "PG_VERSION").exists():
         return
-    if (folder / "PG_VERSION").exists() and (folder / "global" / "pg_control").exists():
-        raise EmbeddedError(
-            f"{folder} holds a half-made or foreign database: remove that folder and start again"
-        )
-    for entry in folder.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    # Made beside and renamed when whole: a crash in here leaves nothing that looks like a database.
+    making = folder.with_name(f"{folder.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    if user is not None:
+        shutil.chown(making, user)
     # The built-in C.UTF-8 sorts alike on every machine; the host's own locales do not.
     options = (
         "-U postgres -A trust --encoding UTF8 --locale C --locale-provider builtin --builtin-locale C.UTF-8"
     )
-    made = _run(user, "initdb", "-D", folder, *options.split())
+    made = _run(user, "initdb", "-D", making, *options.split())
     if made.returncode:
         raise EmbeddedError(f"initdb could not make a database in {folder}: {_last_line(made)}")
-    finished.touch()
+    making.rename(folder)
 
 
 def _let_through(path: Path) -> None:

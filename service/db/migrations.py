@@ -59,9 +59,9 @@ def migrate(owner_dsn: str, *, folder: Path | None = None, say: Callable[[str], 
         text=True,
         check=False,
     )
-    for line in done.stdout.splitlines() if say else ():
-        if line.startswith("Applying"):
-            say(line)  # type: ignore[misc]
+    if say is not None:
+        for line in filter(lambda line: line.startswith("Applying"), done.stdout.splitlines()):
+            say(line)
     if done.returncode:
         reason = done.stderr.strip().removeprefix("Error: ") or f"dbmate ended with code {done.returncode}"
         raise MigrationError(f"the migration did not run: {reason}")
@@ -108,3 +108,10 @@ def _go_address(dsn: str) -> str:
 
 def _near(host: str | None, query: dict[str, str]) -> bool:
     return host is None or query.get("host", "").startswith("/") or host in {"localhost", "127.0.0.1", "::1"}
+
+
+async def require_schema(db: Db) -> None:
+    """Refuse, with MigrationError saying what to do, to go on with a schema that is not this program's own."""
+    state = await schema_state(db)
+    if state != "equal":
+        raise MigrationError(REFUSALS[state])

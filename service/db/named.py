@@ -10,7 +10,7 @@ from aiosql.adapters.asyncpg import AsyncPGAdapter
 from aiosql.query_loader import QueryLoader
 from aiosql.types import SQLOperationType
 
-from service.db.pool import Reader
+from service.db.pool import Reader, Tx
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Queries:
     def all(self) -> dict[str, Named]:
         """All statements by name, read at first use; raises ValueError for a name used twice."""
         adapter = AsyncPGAdapter()
-        loader = QueryLoader(adapter, None, mandatory_parameters=False)  # type: ignore[arg-type]
+        loader = QueryLoader(adapter, None, mandatory_parameters=False)  # pyright: ignore[reportArgumentType]
         found: dict[str, Named] = {}
         for datum in loader.load_query_data_from_file(self._path, encoding="utf-8"):
             if datum.query_name in found:
@@ -94,18 +94,18 @@ def _callable(named: Named) -> Callable[..., Any]:
     async def value(tx: Reader, *args: Any, **kwargs: Any) -> Any:
         return await tx.fetchval(sql, *values(args, kwargs))
 
-    async def made(tx: Reader, *args: Any, **kwargs: Any) -> Any:
+    async def made(tx: Tx, *args: Any, **kwargs: Any) -> Any:
         result = await tx.fetchrow(sql, *values(args, kwargs))
         return result[0] if result is not None and len(result) == 1 else result
 
-    async def tag(tx: Reader, *args: Any, **kwargs: Any) -> Any:
+    async def tag(tx: Tx, *args: Any, **kwargs: Any) -> Any:
         return await tx.execute(sql, *values(args, kwargs))
 
-    async def many(tx: Reader, items: Any) -> Any:
+    async def many(tx: Tx, items: Any) -> Any:
         lines = [values((), item) if isinstance(item, Mapping) else values(tuple(item), {}) for item in items]
         await tx.executemany(sql, lines)
 
-    async def script(tx: Reader) -> Any:
+    async def script(tx: Tx) -> Any:
         return await tx.execute(sql)
 
     call = {

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asyncpg.pool import PoolConnectionProxy
+    from asyncpg.prepared_stmt import PreparedStatement
 
     from service.settings import Settings
 
@@ -57,7 +58,7 @@ class DatabaseUnavailable(Exception):
 
 
 class Reader:
-    """A connection for reading. Made by `Db.read()` only."""
+    """A connection for reading: statements that only change something need a `Tx`. Made by `Db.read()` only."""
 
     def __init__(self, connection: "PoolConnectionProxy") -> None:
         self._connection = connection
@@ -83,6 +84,15 @@ class Reader:
             async for row in self._connection.cursor(sql, *args, prefetch=500):
                 yield row
 
+    async def prepare(self, sql: str) -> "PreparedStatement":
+        """Prepare a statement on this connection; it must not outlive it."""
+        with _translated():
+            return await self._connection.prepare(sql)
+
+
+class Tx(Reader):
+    """An open transaction. Made by `Db.transaction()` only; who takes a `Tx` may write."""
+
     async def execute(self, sql: str, *args: Any) -> str:
         """Run a statement and return its command tag, such as `UPDATE 3`."""
         with _translated():
@@ -92,15 +102,6 @@ class Reader:
         """Run a statement once per row of arguments, in one round trip."""
         with _translated():
             await self._connection.executemany(sql, args)
-
-    async def prepare(self, sql: str) -> Any:
-        """Prepare a statement on this connection; it must not outlive it."""
-        with _translated():
-            return await self._connection.prepare(sql)
-
-
-class Tx(Reader):
-    """An open transaction. Made by `Db.transaction()` only; who takes a `Tx` may write."""
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         """Add many rows by COPY and return the command tag; several times quicker than INSERT."""
@@ -236,7 +237,7 @@ def _translated(*, uncertain: bool = False) -> "Iterator[None]":
     except _GONE as error:
         raise DatabaseUnavailable(_reason(error), uncertain=uncertain and not _refused(error)) from error
     except asyncpg.InterfaceError as error:
-        if any(word in str(error) for word in ("closed", "closing", "terminated", "released")):
+        if any(word in str(error) for word in ("closed", "closing", "terminated")):
             raise DatabaseUnavailable(_reason(error), uncertain=uncertain) from error
         raise
 

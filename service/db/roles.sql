@@ -18,5 +18,8 @@ $roles$;
 ALTER ROLE mandate_service SET lock_timeout = '2s';
 ALTER ROLE mandate_service SET statement_timeout = '15s';
 ALTER ROLE mandate_service SET idle_in_transaction_session_timeout = '10s';
+-- Every statement takes arrays of keys and finds rows by index: planning it anew each time would cost more than running it.
+ALTER ROLE mandate_service SET plan_cache_mode = 'force_generic_plan';
+ALTER ROLE mandate_service SET jit = off;
 ALTER ROLE mandate_service SET timezone = 'UTC';
 ALTER ROLE mandate_owner SET timezone = 'UTC';

@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """One person's yes: who, as what, by which record."""
+    """One person's yes: who, as what, by which record. `known_as`: further ids of the same human (S113)."""
 
     human: str
     standing: str
     record: str
+    known_as: list[str] = []
 
 
 @subject
@@ -141,7 +142,7 @@ class _ApprovalAction(Action, frozen=True, kw_only=True):
 class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.grant"):
     """Agree to a proposed act; with the last yes it is decided again on today's facts and takes effect (S115).
 
-    Where three must agree, one of them is compliance (S114). `digest`: what the caller believes to agree to.
+    Where three must agree, one who agrees is an approver and one is compliance (S114). `digest`: what the caller believes to agree to.
     """
 
     digest: str | None = None
@@ -153,29 +154,29 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
         if self.digest is not None and self.digest != approval.digest:
             raise Refusal(Code.FACTS_CHANGED, pointer="/digest")
         mine = staff.humans(here)
-        if any(grant.human in mine for grant in approval.granted_by):
+        if any(not mine.isdisjoint({grant.human, *grant.known_as}) for grant in approval.granted_by):
             raise Refusal(Code.ALREADY_GRANTED)
         standing = self._standing(here, approval)
-        granted = [*approval.granted_by, Grant(here.caller.human, standing, here.record_id)]
-        compliant = approval.persons_needed < 3 or any(
-            grant.standing == Standing.COMPLIANCE for grant in granted
-        )
-        if len(granted) + 1 < approval.persons_needed or not compliant:
+        known_as = sorted(mine - {here.caller.human})
+        granted = [*approval.granted_by, Grant(here.caller.human, standing, here.record_id, known_as)]
+        both = {Standing.APPROVER.value, Standing.COMPLIANCE.value} <= {grant.standing for grant in granted}
+        if len(granted) + 1 < approval.persons_needed or (approval.persons_needed == 3 and not both):
             still = msgspec.structs.replace(approval, granted_by=granted, version=approval.version + 1)
             return Change(
                 writes=[still],
                 before={"granted": len(approval.granted_by)},
-                after={"granted": len(granted), "needed": approval.persons_needed - 1},
+                after={"granted": len(granted), "needed": approval.persons_needed - 1, "as": standing.value},
                 links=[approval.approval_id],
                 result={"approval_id": approval.approval_id, "state": "open", "granted": len(granted)},
             )
         return self._take_effect(here, msgspec.structs.replace(approval, granted_by=granted))
 
     def _standing(self, here: Situation, approval: Approval) -> Standing:
-        """As what the caller agrees: compliance only where an approver's yes would not do."""
+        """As what the caller agrees: of what he holds, the part that is still lacking; else as approver."""
         held = staff.stand(here).standings
+        given = {grant.standing for grant in approval.granted_by}
         if Standing.COMPLIANCE in held and (
-            Standing.APPROVER not in held or (approval.persons_needed > 2 and approval.granted_by)
+            Standing.APPROVER not in held or Standing.APPROVER.value in given
         ):
             return Standing.COMPLIANCE
         return Standing.APPROVER
@@ -184,7 +185,10 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
         act = approval.proposed()
         then = here.seen_as(approval.proposer)
         try:
-            change = judge(act, then, act.stand(then)).change
+            stand = act.stand(then)
+            if stand.gone is not None:
+                raise Refusal(stand.gone)
+            change = judge(act, then, stand).change
         except Refusal as refusal:
             raise Refusal(Code.FACTS_CHANGED, now=refusal.code.value, **refusal.data) from refusal
         change.writes.append(approval.ended(here, "granted"))

@@ -99,7 +99,7 @@ class AdoptEdition(Action, frozen=True, kw_only=True, tag="edition.adopt"):
         if here.find(Edition, self.digest) is not None:
             raise Refusal(Code.ALREADY_EXISTS)
         latest = here.find(LatestEdition, "")
-        earliest = here.at if latest is None else max(here.at + LEAD, latest.effective_at)
+        earliest = self.effective_at if latest is None else max(here.at + LEAD, latest.effective_at)
         if self.effective_at < earliest or (latest is not None and self.effective_at == latest.effective_at):
             raise Refusal(Code.BACKDATED, pointer="/effective_at", earliest=instant_text(earliest))
         edition = Edition(

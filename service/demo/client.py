@@ -1,0 +1,68 @@
+"""What an IM backend and its staff do: send one request, read one answer. Knows nothing of the service but its API."""
+
+from __future__ import annotations
+
+import datetime as dt
+import http.client
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Answer(NamedTuple):
+    """One answer: status, JSON body, and the version of what was read, from its ETag."""
+
+    status: int
+    body: dict[str, Any]
+    version: int | None
+
+    @property
+    def code(self) -> str:
+        """The refusal's code; empty when done."""
+        return str(self.body.get("code", ""))
+
+
+class Client:
+    """Speaks for everybody of the story: people through the backend's key, staff through their own."""
+
+    def __init__(self, host: str, port: int, tokens: dict[str, str], clock: Path) -> None:
+        """`tokens` by key id; `im` is the backend's. `clock` is the file the service takes for its clock."""
+        self._connection = http.client.HTTPConnection(host, port, timeout=30)
+        self._tokens = tokens
+        self._clock = clock
+        self._keys = count(1)
+
+    def at(self, instant: dt.datetime) -> None:
+        """Set the clock of the whole house."""
+        draft = self._clock.with_suffix(".draft")
+        draft.write_text(instant.isoformat(timespec="milliseconds").replace("+00:00", "Z"), encoding="ascii")
+        draft.replace(self._clock)
+
+    def ask(
+        self,
+        who: str,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        version: int | None = None,
+    ) -> Answer:
+        """Send one request. `who`: a staff id, `im` for the backend itself, else a person the backend acts for."""
+        headers = {"authorization": f"Bearer {self._tokens.get(who, self._tokens['im'])}"}
+        if who not in self._tokens:
+            headers["x-on-behalf-of"] = who
+        if method != "GET":
+            headers["idempotency-key"] = key or f"demo-{next(self._keys)}"
+        if version is not None:
+            headers["if-match"] = f'"{version}"'
+        content = None
+        if body is not None:
+            content = json.dumps(body, ensure_ascii=False).encode()
+            headers["content-type"] = "application/json"
+        self._connection.request(method, path, content, headers)
+        response = self._connection.getresponse()
+        raw = response.read()
+        etag = response.getheader("etag", "").strip('"')
+        return Answer(response.status, json.loads(raw) if raw else {}, int(etag) if etag.isdigit() else None)

@@ -1,0 +1,149 @@
+"""What time does: finds what has fallen due and enters by the door like anyone else, under its own name (S015, S016).
+
+Nothing here decides. What was ended by hand since it was found is refused by the door and leaves no record; two processes
+may sweep at once. If we crash, what was due is due still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from service.action import Action, action_name
+from service.caller import Caller
+from service.clock import Clock
+from service.db import DatabaseUnavailable, Db, queries
+from service.domain.approvals import ExpireApproval
+from service.domain.groups.bars import ExpireBar
+from service.domain.groups.mutes import ExpireMute, ExpireMuteAll
+from service.domain.ownership.succession import OpenSuccession, Orphan, Succeed
+from service.domain.ownership.transfer import ExpireTransfer
+from service.door import Door
+from service.editions import Editions
+
+sql = queries(__file__)
+_log = structlog.get_logger("mandate.sweep")
+
+BATCH = 500
+"""Most acts of one kind that are asked of the door at once."""
+WALK = 2000
+"""Groups whose owners are looked at in one turn: a million takes some eight minutes, at a turn a second."""
+
+
+class Due(NamedTuple):
+    """One kind of what falls due: the statement of sweep.sql that finds it, and the act that ends it.
+
+    `make` takes a row of the statement. `days`: the parameter that says how many days it may wait; without it the row itself
+    says until when.
+    """
+
+    query: str
+    make: Callable[[Any], Action]
+    days: str = ""
+
+
+#: In the order in which one turn goes through them. Who cannot be succeeded is orphaned: the same groups, asked again.
+DUE: tuple[Due, ...] = (
+    Due("mutes_due", lambda row: ExpireMute(group_id=row["group_id"], person_id=row["person_id"])),
+    Due("mutes_all_due", lambda row: ExpireMuteAll(group_id=row["group_id"])),
+    Due("bars_due", lambda row: ExpireBar(group_id=row["group_id"], person_id=row["person_id"])),
+    Due("offers_due", lambda row: ExpireTransfer(group_id=row["group_id"])),
+    Due("approvals_due", lambda row: ExpireApproval(approval_id=row["approval_id"])),
+    Due("successions_due", lambda row: Succeed(group_id=row["group_id"])),
+    Due("successions_due", lambda row: Orphan(group_id=row["group_id"])),
+)
+
+
+class Sweep:
+    """Time as a caller. `once` is one turn; `open` takes turns in the background until `close`."""
+
+    def __init__(self, db: Db, door: Door, clock: Clock, editions: Editions) -> None:
+        self._db = db
+        self._door = door
+        self._clock = clock
+        self._editions = editions
+        self._walked = ""
+        self._closing = asyncio.Event()
+        self._turning: asyncio.Task[None] | None = None
+
+    # The background
+
+    def open(self, seconds: float) -> None:
+        """Start taking a turn every so many seconds, in the running event loop."""
+        self._turning = asyncio.create_task(self.run(seconds), name="sweep")
+
+    async def run(self, seconds: float) -> None:
+        """Take turns until closed; a turn that fails is told of, and the next one finds what it left."""
+        while not await self._rested(seconds):
+            try:
+                done = await self.once()
+            except DatabaseUnavailable as gone:
+                _log.warning("sweep", lost=str(gone))
+            except Exception as error:  # noqa: BLE001 - time must go on
+                _log.error("sweep", exc_info=error)
+            else:
+                if done:
+                    _log.info("sweep", done=done)
+
+    async def close(self) -> None:
+        """End after the turn that is under way."""
+        self._closing.set()
+        if self._turning is not None:
+            await self._turning
+
+    async def _rested(self, seconds: float) -> bool:
+        """Wait for the next turn; true when closed meanwhile."""
+        try:
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    # One turn
+
+    async def once(self) -> int:
+        """End everything that has fallen due by now; return how many acts were done. Raises DatabaseUnavailable."""
+        done = await self._open_successions()
+        for due in DUE:
+            done += await self._end(due)
+        return done
+
+    async def _end(self, due: Due) -> int:
+        """Batch by batch; what the door does not end is left for the next turn, and what stands behind it is not."""
+        now = self._clock.now()
+        days = getattr(self._editions.at(now).parameters, due.days) if due.days else 0
+        before = now - dt.timedelta(days=days)
+        done = skipped = 0
+        while True:
+            async with self._db.read() as db:
+                rows = await getattr(sql, due.query)(db, before=before, most=BATCH, skipped=skipped)
+            ended = await self._act([due.make(row) for row in rows])
+            done += ended
+            skipped += len(rows) - ended
+            if len(rows) < BATCH or self._closing.is_set():
+                return done
+
+    async def _open_successions(self) -> int:
+        """Owners are lost by what becomes of persons, not of groups: so groups are walked through, some each turn."""
+        now = self._clock.now()
+        absent = dt.timedelta(days=self._editions.at(now).parameters.owner_absent_d)
+        async with self._db.read() as db:
+            found = await sql.owners_lost(
+                db, after=self._walked, most=WALK, absent_since=now - absent, now=now
+            )
+        self._walked = found["last"] or ""
+        return await self._act([OpenSuccession(group_id=group_id) for group_id in found["lost"]])
+
+    async def _act(self, acts: Sequence[Action]) -> int:
+        """Ask the door for all; one that breaks never stops the others."""
+        answers = await asyncio.gather(
+            *(self._door.act(act, caller=Caller.sweep()) for act in acts), return_exceptions=True
+        )
+        for act, answer in zip(acts, answers, strict=True):
+            if isinstance(answer, BaseException):
+                _log.warning("sweep", failed=action_name(act), code=str(answer))
+        return sum(not isinstance(one, BaseException) and one.outcome == "done" for one in answers)

@@ -1,0 +1,84 @@
+-- What has fallen due. Each statement: what ended before :before, the longest overdue first, at most :most, without the
+-- first :skipped, which the door did not end in this turn.
+
+-- name: mutes_due
+-- Mutes of persons that are over.
+SELECT group_id, person_id FROM mute
+WHERE ended_at IS NULL AND until < :before
+ORDER BY until, by_record LIMIT :most OFFSET :skipped;
+
+-- name: mutes_all_due
+-- Whole-group mutes that are over.
+SELECT group_id FROM mute_all
+WHERE ended_at IS NULL AND until < :before
+ORDER BY until, by_record LIMIT :most OFFSET :skipped;
+
+-- name: bars_due
+-- Bars that are over.
+SELECT group_id, person_id FROM bar
+WHERE ended_at IS NULL AND until < :before
+ORDER BY until, by_record LIMIT :most OFFSET :skipped;
+
+-- name: requests_due
+-- Requests to join and invitations that nobody answered since :before.
+SELECT group_id, person_id FROM join_request
+WHERE ended_at IS NULL AND at < :before
+ORDER BY at, by_record LIMIT :most OFFSET :skipped;
+
+-- name: offers_due
+-- Offered transfers that nobody answered. Texts of instants may or may not have decimals: the index narrows by the second.
+SELECT group_id FROM groups
+WHERE offer IS NOT NULL
+    AND offer ->> 'until' < to_char(:before::timestamptz AT TIME ZONE 'UTC' + interval '1 second', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    AND (offer ->> 'until')::timestamptz < :before::timestamptz
+    AND dissolved_at IS NULL
+ORDER BY offer ->> 'until', group_id LIMIT :most OFFSET :skipped;
+
+-- name: group_overrides_due
+-- Groups whose tier was set by hand until now.
+SELECT group_id FROM groups
+WHERE override IS NOT NULL
+    AND override ->> 'until' < to_char(:before::timestamptz AT TIME ZONE 'UTC' + interval '1 second', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    AND (override ->> 'until')::timestamptz < :before::timestamptz
+    AND dissolved_at IS NULL
+ORDER BY override ->> 'until', group_id LIMIT :most OFFSET :skipped;
+
+-- name: account_overrides_due
+-- Accounts whose tier was set by hand until now.
+SELECT account_id FROM account
+WHERE override IS NOT NULL
+    AND override ->> 'until' < to_char(:before::timestamptz AT TIME ZONE 'UTC' + interval '1 second', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    AND (override ->> 'until')::timestamptz < :before::timestamptz
+    AND closed_at IS NULL
+ORDER BY override ->> 'until', account_id LIMIT :most OFFSET :skipped;
+
+-- name: approvals_due
+-- Proposed acts on which nobody agreed in time.
+SELECT approval_id FROM approval
+WHERE state = 'open' AND expires_at < :before
+ORDER BY expires_at, approval_id LIMIT :most OFFSET :skipped;
+
+-- name: successions_due
+-- Groups whose succession is due: at the instant itself, not after it.
+SELECT group_id FROM groups
+WHERE succession_due_at IS NOT NULL AND succession_due_at <= :before AND dissolved_at IS NULL
+ORDER BY succession_due_at, group_id LIMIT :most OFFSET :skipped;
+
+-- name: owners_lost^
+-- The next :most groups after :after, in the order of their ids: which of them have an owner who is closed, a bot, unverified
+-- or not seen since :absent_since, and whose succession is not under way; and where the next look begins, null at the end.
+WITH walked AS MATERIALIZED (
+    SELECT group_id, owner_id, succession_due_at, dissolved_at FROM groups
+    WHERE group_id > :after ORDER BY group_id LIMIT :most
+)
+SELECT
+    CASE WHEN count(*) = :most THEN max(walked.group_id) END AS last,
+    coalesce(array_agg(walked.group_id) FILTER (
+        WHERE walked.dissolved_at IS NULL AND (
+            (walked.succession_due_at IS NULL
+                AND (p.bot OR p.identity_status <> 'verified' OR p.seen_at < :absent_since::timestamptz))
+            OR (p.closed_at IS NOT NULL
+                AND (walked.succession_due_at IS NULL OR walked.succession_due_at > :now::timestamptz))
+        )
+    ), '{}') AS lost
+FROM walked LEFT JOIN person p ON p.person_id = walked.owner_id;

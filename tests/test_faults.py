@@ -1,0 +1,178 @@
+"""What is killed loses nothing that was acknowledged: the database under load, and the service between commit and answer."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import msgspec
+import psutil
+import pytest
+
+from service.db import Embedded, migrate
+from tests.kit import House
+
+KILLS = 10
+PEOPLE = 40
+
+
+@pytest.fixture
+def server() -> Iterator[Path]:
+    """The data folder of a PostgreSQL of the test's own, which may be killed; fsync and synchronous_commit are on."""
+    with tempfile.TemporaryDirectory(prefix="mandate-faults-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        with Embedded.start(folder) as embedded:
+            migrate(embedded.owner_dsn, say=None)
+            yield folder
+
+
+def kill(folder: Path) -> None:
+    """Cut PostgreSQL off as a power failure would, and start it again on the same folder."""
+    postmaster = psutil.Process(int((folder / "postgresql" / "postmaster.pid").read_text().split()[0]))
+    processes = [postmaster, *postmaster.children()]
+    os.kill(postmaster.pid, signal.SIGKILL)
+    # Its children notice within a second; until the last is gone no other server may use the folder.
+    psutil.wait_procs(processes, timeout=10)
+    Embedded.start(folder)
+
+
+async def mute_until_told_to_stop(
+    house: House, number: int, acknowledged: dict[str, str], stop: asyncio.Event
+) -> int:
+    """Mute one member again and again, each act retried under its own key until it is acknowledged; count the 503s."""
+    turned_away = 0
+    turn = 0
+    while not stop.is_set():
+        turn += 1
+        key = f"{number}-{turn}"
+        body = {"person_id": f"p{number}", "seconds": 60 + turn, "reason": "spam"}
+        while True:
+            answer = await house.ask("ann", "POST", "/v1/groups/g/mutes", body, key=key)
+            if answer.status_code == 200:
+                acknowledged[key] = answer.json()["record_id"]
+                break
+            assert answer.status_code == 503, answer.text
+            assert int(answer.headers["retry-after"]) >= 1
+            turned_away += 1
+            await asyncio.sleep(0.05)
+    return turned_away
+
+
+async def reconcile(dsn: str) -> tuple[set[str], set[str], set[str]]:
+    """Record ids of mutes in the log, in the table of mutes, and among the effects."""
+    connection = await asyncpg.connect(dsn)
+    recorded = await connection.fetch("SELECT rid FROM record WHERE act = 'group.mute' AND out = 'done'")
+    applied = await connection.fetch("SELECT by_record FROM mute")
+    told = await connection.fetch("SELECT rid FROM outbox WHERE kind = 'group.muted'")
+    pending = await connection.fetchval(
+        "SELECT count(*) FROM record r LEFT JOIN pending p USING (id) WHERE p.id IS NULL"
+    )
+    answers = await connection.fetch("SELECT answer FROM request_key WHERE status = 200")
+    await connection.close()
+    assert pending == 0
+    answered = {msgspec.json.decode(row[0])["record_id"] for row in answers}
+    assert {row[0] for row in recorded} == answered
+    return {row[0] for row in recorded}, {row[0] for row in applied}, {row[0] for row in told}
+
+
+@pytest.mark.slow
+async def test_acts_survive_a_database_that_is_killed_under_load(server: Path, tmp_path: Path) -> None:
+    """S001, S009: callers get 503 while it is away; every acknowledged act is there exactly once, with its record."""
+    with Embedded.start(server) as embedded:
+        dsn, owner = embedded.service_dsn, embedded.owner_dsn
+    async with House.open(dsn, tmp_path) as house:
+        await house.has_group("g", "ann", (), tuple(f"p{number}" for number in range(PEOPLE)))
+        acknowledged: dict[str, str] = {}
+        stop = asyncio.Event()
+        load = [
+            asyncio.create_task(mute_until_told_to_stop(house, number, acknowledged, stop))
+            for number in range(PEOPLE)
+        ]
+        for _ in range(KILLS):
+            await asyncio.sleep(0.4)
+            await asyncio.to_thread(kill, server)
+        await asyncio.sleep(0.4)
+        stop.set()
+        turned_away = sum(await asyncio.gather(*load))
+    recorded, applied, told = await reconcile(owner)
+    assert turned_away > 0
+    assert recorded == applied == told
+    assert set(acknowledged.values()) == recorded
+    assert len(acknowledged) == len(recorded)
+
+
+@pytest.fixture
+async def arranged(server: Path, tmp_path: Path) -> tuple[str, str, dict[str, str]]:
+    """A founded house with group g, not served: addresses of the service's role and the owner, and the keys."""
+    with Embedded.start(server) as embedded:
+        dsn, owner = embedded.service_dsn, embedded.owner_dsn
+    async with House.open(dsn, tmp_path) as house:
+        await house.has_group("g", "ann", (), tuple(f"p{number}" for number in range(PEOPLE)))
+        return dsn, owner, house.tokens
+
+
+def serving(dsn: str, data: Path) -> tuple["subprocess.Popen[str]", str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MANDATE_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve", "--port", "0"],
+        cwd=Path(__file__).resolve().parents[1],
+        env={**environment, "MANDATE_DSN": dsn, "MANDATE_DATA": str(data), "MANDATE_LOG_LEVEL": "error"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "http://" in line:
+            return process, "http://" + line.split("http://", 1)[1].split()[0]
+    raise AssertionError(f"serve ended with code {process.wait()}")
+
+
+@pytest.mark.slow
+async def test_acts_survive_a_service_that_is_killed_under_load(
+    arranged: tuple[str, str, dict[str, str]], tmp_path: Path
+) -> None:
+    """S010: who asks again after a crash between commit and answer gets the first answer, and nothing is done twice."""
+    dsn, owner, tokens = arranged
+    acknowledged: dict[str, bytes] = {}
+
+    async def ask(client: httpx.AsyncClient, number: int) -> None:
+        key = f"crash-{number}"
+        answer = await client.post(
+            "/v1/groups/g/mutes",
+            json={"person_id": f"p{number % PEOPLE}", "seconds": 60 + number, "reason": "spam"},
+            headers={
+                "authorization": f"Bearer {tokens['im']}",
+                "x-on-behalf-of": "ann",
+                "idempotency-key": key,
+            },
+        )
+        assert answer.status_code == 200, answer.text
+        assert acknowledged.setdefault(key, answer.content) == answer.content
+
+    asked = 0
+    for _ in range(3):
+        process, url = await asyncio.to_thread(serving, dsn, tmp_path)
+        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+            load = [asyncio.create_task(ask(client, number)) for number in range(asked, asked + 300)]
+            asked += 300
+            await asyncio.sleep(0.25)
+            process.kill()
+            await asyncio.gather(*load, return_exceptions=True)
+        process.wait(10)
+    process, url = await asyncio.to_thread(serving, dsn, tmp_path)
+    async with httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(30, pool=120)) as client:
+        await asyncio.gather(*(ask(client, number) for number in range(asked)))
+    process.terminate()
+    process.wait(15)
+    recorded, applied, told = await reconcile(owner)
+    assert recorded == applied == told
+    assert {msgspec.json.decode(body)["record_id"] for body in acknowledged.values()} == recorded
+    assert len(recorded) == asked
