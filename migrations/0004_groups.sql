@@ -65,6 +65,7 @@ COMMENT ON TABLE role IS 'Who was what in which group, from when to when, by who
 CREATE UNIQUE INDEX role_open ON role (group_id, person_id) WHERE until_at IS NULL;
 CREATE UNIQUE INDEX role_one_owner ON role (group_id) WHERE until_at IS NULL AND rank = 3;
 CREATE INDEX role_person_idx ON role (person_id) WHERE until_at IS NULL;
+CREATE INDEX role_offices_idx ON role (group_id, from_at) WHERE rank > 1; -- who answered at an instant
 
 CREATE TABLE mute (
     by_record text PRIMARY KEY,              -- record that set it

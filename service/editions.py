@@ -38,7 +38,7 @@ class Editions:
     @classmethod
     async def open(cls, db: Db, folder: Path, *, cache: Path) -> Self:
         """Read the folder and every adopted edition. Raises PolicyError where the folder is broken, and nothing is served."""
-        known = None  # the nouns are not all built
+        known = list(actions())
         policy = await asyncio.to_thread(Policy.from_folder, folder, actions=known, cache=cache)
         editions = cls(db, cache, policy, known)
         await editions.refresh()

@@ -1,4 +1,4 @@
-"""Every request has an id, every answer carries it and what the key has left, and each leaves one line in the log."""
+"""Every request has an id, every answer carries it and what the key has left; each leaves a line, but for health and metrics."""
 
 from __future__ import annotations
 
@@ -34,24 +34,28 @@ def numbered(app: ASGIApp) -> ASGIApp:
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                answering: Any = message
+                status = answering["status"]
                 callers: Callers | None = state.get("callers")
                 shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
                 left = callers.left(shown) if callers is not None and shown else ()
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *left]
+                answering["headers"] = [*answering["headers"], (b"x-request-id", request_id), *left]
             await send(message)
 
         try:
             await app(scope, receive, answer)
         finally:
-            watch: Watching = state.watch
-            watch.answered(
-                method=scope["method"],
-                route=_route(inside),
-                status=status,
-                request_id=inside["request_id"],
-                seconds=time.perf_counter() - since,
-            )
+            opt = getattr(inside.get("route_handler"), "opt", {})
+            if "uncounted" not in opt:
+                watch: Watching = state.watch
+                watch.answered(
+                    method=scope["method"],
+                    route=_route(inside),
+                    status=status,
+                    request_id=inside["request_id"],
+                    seconds=time.perf_counter() - since,
+                    timed="untimed" not in opt,
+                )
 
     return serve
 
