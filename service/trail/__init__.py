@@ -1,0 +1,1 @@
+"""The memory: what was done, refused and proposed, in bytes that can be proved later."""
