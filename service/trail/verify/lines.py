@@ -19,7 +19,7 @@ _RECORD_MEMBERS = {
     "record": (str, type(None)),
     "withheld": dict,
 }
-_MEMBERS: Final[dict[str, dict[str, Any]]] = {
+_LINE_MEMBERS: Final[dict[str, dict[str, Any]]] = {
     "bundle": {"format": str, "origin": str, "range": list, "subject": dict},
     "checkpoint": {"note": str},
     "config": {"entry": str, "index": int},
@@ -118,7 +118,7 @@ class Lines:
 
 
 def _is_line(line: Any, kind: str) -> bool:
-    members = _MEMBERS.get(kind)
+    members = _LINE_MEMBERS.get(kind)
     if members is None or type(line) is not dict or line.get("kind") != kind or len(line) != len(members) + 1:
         return False
     for name, types in members.items():

@@ -53,6 +53,7 @@ from service.trail.record import (
     HEX_DIGEST,
     ID,
     RECORD_BYTES,
+    SUBJECT_TYPES,
     ProfileError,
     ShapeError,
     SubjectError,
@@ -63,7 +64,6 @@ from service.trail.record import (
     record_hash,
     tag,
 )
-from service.trail.record import SUBJECT_TYPES as TYPES
 from service.trail.verify.lines import Lines
 from service.trail.verify.trust import Policy, State
 from service.trail.verify.verdict import Facts, Fault
@@ -209,7 +209,7 @@ class Check:
         subject, span = line["subject"], line["range"]
         if line["format"] != FORMAT or subject.keys() != {"id", "type"}:
             raise Fault("E_FORMAT", line=number)
-        if len(span) != 2 or any(type(end) is not int for end in span) or not 0 <= span[0] <= span[1]:
+        if [type(end) for end in span] != [int, int] or not 0 <= span[0] <= span[1]:
             raise Fault("E_FORMAT", line=number, name="range")
         self._origin = line["origin"]
         kind, name = subject["type"], subject["id"]
@@ -219,7 +219,7 @@ class Check:
             check_subject_id(name)
         except SubjectError:
             raise Fault("E_SUBJECT_ID", line=number) from None
-        if kind not in TYPES:
+        if kind not in SUBJECT_TYPES:
             raise Fault("E_SUBJECT_ID", line=number)
         self.facts.subject = f"{kind}:{name}"
         self.facts.a, self.facts.b = span
@@ -396,9 +396,9 @@ class Check:
         bucket = bucket_of(self._tag, bits)
         members, last, found = bytearray(), b"", None
         for member in line["bucket"]:
-            if type(member) is not list or len(member) != 2:
+            if type(member) is not list or [type(text) for text in member] != [str, str]:
                 raise Fault("E_MAP", line=number)
-            if any(type(text) is not str or not HEX_DIGEST.fullmatch(text) for text in member):
+            if not all(map(HEX_DIGEST.fullmatch, member)):
                 raise Fault("E_MAP", line=number)
             held, value = map(bytes.fromhex, member)
             if held <= last or bucket_of(held, bits) != bucket:

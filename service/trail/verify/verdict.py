@@ -77,8 +77,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "日志或该主体的历史比以前向您出示的更短。",
     ),
     "E_FORK": (
-        "The log or the subject's history is not a continuation of what you were shown before: "
-        "something was changed afterwards.",
+        "The log or the subject's history does not continue what you were shown before: it was changed since.",
         "日志或该主体的历史不是以前向您出示的内容的延续：事后有改动。",
     ),
     "E_NO_CONSISTENCY": (
@@ -182,8 +181,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "所出示的内容不是已签名日志中的内容。",
     ),
     "E_RECEIPT": (
-        "The receipt is not borne out: it is false, or the record it promises is not in the log, "
-        "or this file cannot tell.",
+        "The receipt is not borne out: it is false, its record is not in the log, or this file cannot tell.",
         "回执未得到印证：回执为假，或其承诺的记录不在日志中，或凭本文件无法判断。",
     ),
     "E_FILE": (
@@ -352,6 +350,7 @@ def _of_log(facts: Facts) -> list[tuple[str, str]]:
 def _of_subject(facts: Facts) -> list[tuple[str, str]]:
     start = "-" if facts.earliest_us is None else _moment(facts.earliest_us)
     end = _moment(facts.map_time_us)
+    span = f"[{facts.a}, {facts.b})"
     said: list[tuple[str, str]] = []
     if not facts.n:
         said.append(
@@ -370,10 +369,8 @@ def _of_subject(facts: Facts) -> list[tuple[str, str]]:
     else:
         said.append(
             (
-                f"Subject {facts.subject}: PART ONLY, records {facts.a} to {facts.b} (end not included) "
-                f"of {facts.n}, unchanged and in order.",
-                f"主体 {facts.subject}：仅为部分，共 {facts.n} 条记录中的第 {facts.a} 至 {facts.b} 号"
-                "（不含末号），未经改动，次序无误。",
+                f"Subject {facts.subject}: PART ONLY, {span} of {facts.n} records, unchanged and in order.",
+                f"主体 {facts.subject}：仅为部分，{facts.n} 条记录中的 {span}，未经改动，次序无误。",
             )
         )
     if facts.subject_compared is not None:
@@ -393,12 +390,11 @@ def _of_subject(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _of_content(facts: Facts) -> list[tuple[str, str]]:
+    shown, held, deleted = facts.fields_shown, facts.fields_withheld, facts.fields_redacted
     said = [
         (
-            f"Personal values: {facts.fields_shown} shown and proved, {facts.fields_withheld} held back, "
-            f"{facts.fields_redacted} deleted by a record that is shown.",
-            f"个人信息：{facts.fields_shown} 项已出示并证实，{facts.fields_withheld} 项被保留，"
-            f"{facts.fields_redacted} 项已由所出示的记录删除。",
+            f"Personal values: {shown} shown and proved, {held} held back, {deleted} deleted by a record shown.",
+            f"个人信息：{shown} 项已出示并证实，{held} 项被保留，{deleted} 项已由所出示的记录删除。",
         ),
         (
             f"Records retired after their retention period (fingerprint only): {facts.gone}",
