@@ -75,17 +75,26 @@ class MemoryLog:
         return self._append(entries.encode_config(len(self.entries), time_us, canonical(value)))
 
     def record(
-        self, record: dict[str, Any], time_us: int, fields: dict[str, tuple[bytes, Any]] | None = None
+        self,
+        record: dict[str, Any],
+        time_us: int,
+        fields: dict[str, tuple[bytes, Any]] | None = None,
+        *,
+        body: bytes | None = None,
+        tags: list[str] | None = None,
+        skip: frozenset[bytes] = frozenset(),
     ) -> int:
-        body = canonical(record)
-        tags = [bytes.fromhex(text) for text in record["subj"]]
-        pairs = [(held, len(self.subject_indices.setdefault(held, []))) for held in tags]
+        """Log a record. The rest makes a dishonest log: another body, other tags, subjects whose tree skips it."""
+        body = canonical(record) if body is None else body
+        held_by = [bytes.fromhex(text) for text in tags or record["subj"]]
+        pairs = [(held, len(self.subject_indices.setdefault(held, []))) for held in held_by]
         data = entries.encode_record(len(self.entries), time_us, record_hash(body), pairs)
         index = self._append(data)
-        for held in tags:
-            self.subjects.setdefault(held, Tree()).append(leaf(data))
-            self.subject_indices[held].append(index)
-        self.touched.update(tags)
+        for held in held_by:
+            if held not in skip:
+                self.subjects.setdefault(held, Tree()).append(leaf(data))
+                self.subject_indices[held].append(index)
+                self.touched.add(held)
         self.shown[index] = Shown(index, data, body, fields or {})
         self.by_id[record["id"]] = index
         return index
