@@ -5,6 +5,7 @@ between two lines. `write_bundle` drives it from a `Source` that answers at once
 and the ids referred to stay in memory.
 """
 
+import json
 from array import array
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Final, Protocol
 from service.trail.entry import FORMAT
 from service.trail.merkle import gaps, prove_consistency, prove_leaves, prove_range
 from service.trail.note import to_base64
-from service.trail.record import canonical, parse
+from service.trail.record import canonical
 
 HASHES_IN_A_LINE: Final = 4_096
 LINE_BYTES: Final = 1_048_576
@@ -124,7 +125,7 @@ class BundleWriter:
         body = None if shown.record is None else to_base64(shown.record)
         deleting = {by for by in (*shown.withheld.values(), shown.gone) if by is not None}
         if shown.record is not None:
-            record = parse(shown.record)
+            record = json.loads(shown.record)
             self._ids.add(record["id"])
             self.needed.discard(record["id"])
             self.linked.discard(record["id"])

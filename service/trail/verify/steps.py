@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from hashlib import sha256
 from heapq import merge
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from service.trail.entry import (
     FORMAT,
@@ -74,6 +74,8 @@ SECOND_US: Final = 1_000_000
 DELETING: Final = frozenset(("field.redact", "person.erase", "record.retire"))
 
 _TAG_BYTES: Final = 32
+
+E = TypeVar("E", RecordEntry, MapEntry, ConfigEntry)
 
 
 def _pack_id(record_id: str) -> bytes:
@@ -300,7 +302,7 @@ class Check:
 
     # Steps 5 to 8: the log itself, the map, the subject.
 
-    def _entry(self, line: dict[str, Any], shown: _Shown) -> tuple[Entry, bytes]:
+    def _entry(self, line: dict[str, Any], kind: type[E], shown: _Shown) -> tuple[E, bytes]:
         number, index = self._lines.number, line["index"]
         # Base64 takes four characters for three bytes; longer texts are not decoded at all.
         if len(line["entry"]) > LONGEST_ENTRY * 4 // 3 + 4:
@@ -312,6 +314,8 @@ class Check:
             entry = decode(data)
         except (EntryError, ValueError):
             raise Fault("E_ENTRY", index=index, line=number) from None
+        if not isinstance(entry, kind):
+            raise Fault("E_ENTRY", index=index, line=number)
         if entry.index != index or index >= self.facts.size:
             raise Fault("E_INDEX", index=index, line=number)
         last = shown.indices[-1] if shown.indices else -1
@@ -325,10 +329,8 @@ class Check:
 
     def _config(self) -> None:
         for line in self._lines.every("config"):
-            entry, data = self._entry(line, self._configs)
+            entry, data = self._entry(line, ConfigEntry, self._configs)
             place = {"index": entry.index, "line": self._lines.number}
-            if not isinstance(entry, ConfigEntry):
-                raise Fault("E_ENTRY", **place)
             try:
                 config = read_config(entry.body)
             except KeyEntryError:
@@ -364,9 +366,7 @@ class Check:
     def _map_and_subject(self) -> list[bytes]:
         """Check map and subject line; returns the right side of the range proof."""
         line, number, facts = self._lines.take("map"), self._lines.number, self.facts
-        entry, data = self._entry(line, self._maps)
-        if not isinstance(entry, MapEntry):
-            raise Fault("E_ENTRY", index=entry.index, line=number)
+        entry, data = self._entry(line, MapEntry, self._maps)
         self._maps.add(entry, data)
         facts.map_time_us = entry.time_us
         if entry.index != facts.size - 1:
@@ -420,7 +420,7 @@ class Check:
     # Step 9: records.
 
     def _record(self, line: dict[str, Any]) -> None:
-        entry, data = self._entry(line, self._records)
+        entry, data = self._entry(line, RecordEntry, self._records)
         record, record_id = self._body(line, entry)
         place = {"index": entry.index, "line": self._lines.number}
         try:
@@ -445,7 +445,7 @@ class Check:
             self._compare_subject()
 
     def _cite(self, line: dict[str, Any]) -> None:
-        entry, data = self._entry(line, self._cited)
+        entry, data = self._entry(line, RecordEntry, self._cited)
         record, record_id = self._body(line, entry)
         place = {"index": entry.index, "line": self._lines.number}
         numbers = dict(zip(entry.tags, entry.numbers, strict=True))
@@ -464,12 +464,10 @@ class Check:
         self._cited.add(entry, data)
         self.facts.cited += 1
 
-    def _body(self, line: dict[str, Any], entry: Entry) -> tuple[dict[str, Any] | None, bytes]:
+    def _body(self, line: dict[str, Any], entry: RecordEntry) -> tuple[dict[str, Any] | None, bytes]:
         """The record of a line and its packed id, checked alone; None if its body is gone."""
         number, text, gone = self._lines.number, line["record"], line["gone"]
         index = entry.index
-        if not isinstance(entry, RecordEntry):
-            raise Fault("E_ENTRY", index=index, line=number)
         if entry.record_hash == self._promised:
             self._promise_index = index
         if (text is None) == (gone is None):
