@@ -238,6 +238,8 @@ def write_bundle(
             writer.record(shown)
     for shown in _to_cite(source, writer, cite_links=cite_links):
         writer.cited(shown)
+    if writer.needed:
+        raise BundleError("a deletion is relied on whose record cannot be shown")
     writer.nodes(prove_leaves(writer.shown(), source.size, source.log_hash))
     writer.end()
 
@@ -253,4 +255,5 @@ def _to_cite(source: Source, writer: BundleWriter, *, cite_links: bool) -> list[
         found.update((shown.index, shown) for shown in new)
         wanted = {by for shown in new for by in shown.withheld.values() if by is not None} - asked
     inside = set(writer.shown())
-    return [found[index] for index in sorted(found) if index not in inside]
+    # A record without its body cannot be recognised as the one referred to.
+    return [found[at] for at in sorted(found) if at not in inside and found[at].record is not None]

@@ -17,6 +17,10 @@ MODULES: Final = (
     "verify/verdict.py",
     "verify/trust.py",
     "verify/lines.py",
+    "verify/shown.py",
+    "verify/opening.py",
+    "verify/references.py",
+    "verify/records.py",
     "verify/steps.py",
     "verify/run.py",
 )

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, NoReturn
 
 from service.trail.verify.lines import LINE_BYTES, Lines
 from service.trail.verify.steps import Check
-from service.trail.verify.trust import MOST_POLICY_BYTES, MOST_STATE_BYTES, Policy, State
+from service.trail.verify.trust import MOST_POLICY_BYTES, MOST_STATE_BYTES, Policy, Receipt, State
 from service.trail.verify.verdict import (
     ACCEPTED,
     EXIT_CODES,
@@ -43,7 +43,7 @@ def verify_bundle(
         known = None
         if state is not None and state.exists():
             known = State.parse(_read(state, MOST_STATE_BYTES, "E_STATE"))
-        promised = None if receipt is None else _read(receipt, LINE_BYTES, "E_FILE")
+        promised = None if receipt is None else Receipt(_read(receipt, LINE_BYTES, "E_FILE"), trusted)
         with _open(bundle, "E_FILE") as file:
             check = Check(trusted, known, subject, promised)
             facts = check.facts

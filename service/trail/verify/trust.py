@@ -1,4 +1,4 @@
-"""What the reader brings: his policy, and the state he keeps between checks (trail-format section 10)."""
+"""What the reader brings: his policy, the state he keeps between checks, a receipt (trail-format section 10)."""
 
 import json
 import os
@@ -9,8 +9,26 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from service.trail.entry import FORMAT
-from service.trail.note import COSIGNATURE, ED25519, LARGEST_SIZE, NoteError, Vkey
-from service.trail.record import HEX_DIGEST, SUBJECT_TYPES, ProfileError, canonical, parse
+from service.trail.note import (
+    COSIGNATURE,
+    ED25519,
+    LARGEST_SIZE,
+    Note,
+    NoteError,
+    Promise,
+    Vkey,
+    from_base64,
+    signed_by,
+)
+from service.trail.record import (
+    HEX_DIGEST,
+    SUBJECT_TYPES,
+    ProfileError,
+    canonical,
+    parse,
+    read_record,
+    record_hash,
+)
 from service.trail.verify.verdict import Fault
 
 MOST_POLICY_BYTES: Final = 1_048_576
@@ -231,3 +249,35 @@ class State:
 
 def _is_tree(size: Any, root: Any) -> bool:
     return _is_count(size) and size > 0 and type(root) is str and HEX_DIGEST.fullmatch(root) is not None
+
+
+class Receipt:
+    """A receipt as the caller got it: canonical JSON with a note and the record. Section 4.2."""
+
+    def __init__(self, data: bytes, policy: Policy) -> None:
+        """Raises E_RECEIPT unless a receipt key of the policy signed it for exactly this record."""
+        fault = Fault("E_RECEIPT", name="receipt")
+        try:
+            value = parse(data.removesuffix(b"\n"))
+            if (
+                type(value) is not dict
+                or value.keys() != {"kind", "note", "record"}
+                or value["kind"] != "receipt"
+            ):
+                raise fault
+            note = Note.parse(str(value["note"]))
+            self.promise = Promise.parse(note.text)
+            body = from_base64(str(value["record"]))
+            record = read_record(body)
+            signed = signed_by(note, policy.receipt_keys)
+        except (NoteError, ValueError):
+            raise fault from None
+        promise = self.promise
+        same = (record["id"], record["ts_us"], record_hash(body)) == (
+            promise.record_id,
+            promise.ts_us,
+            promise.record_hash,
+        )
+        if not signed or not same or promise.origin != policy.origin:
+            raise fault
+        self.tags = frozenset(map(bytes.fromhex, record["subj"]))

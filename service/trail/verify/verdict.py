@@ -247,7 +247,7 @@ class Facts:
     gone: int = 0
     cited: int = 0
     key_entries: int = 0
-    notices: list[str] = field(default_factory=list)
+    notices: dict[str, int] = field(default_factory=dict)
     receipt_index: int | None = None
     state_written: bool = False
 
