@@ -51,7 +51,6 @@ def build_full_log() -> MemoryLog:
     both = (log.log_key.sign(change), next_key.sign(change))
     log.config({"kind": "key", "note": str(Note(change, both))}, T0 + at[0] + 2000)
     log.publish(T0 + at[0] + 3000, T0 // SECOND + 5)
-    log.earlier = (log.size, log.tree.root(), log.map_entry())  # pyright: ignore[reportAttributeAccessIssue]
     _, third_index = add(4, [*who, "case:c1"], fields={"note": "spam"}, links=[second])
     redact = {"act": "field.redact", "p": {"fields": ["phone"], "record": first}}
     redacting, _ = add(5, [*who, "staff:s1"], **redact)

@@ -48,6 +48,7 @@ class MemoryLog:
         self.by_id: dict[str, int] = {}
         self.config_indices: list[int] = []
         self.size = 0
+        self.sizes: list[int] = []
         self.checkpoint = ""
         genesis = {
             "format": "mandate-trail/1",
@@ -117,6 +118,7 @@ class MemoryLog:
         self.map.update(changed)
         self._append(entries.encode_map(len(self.entries), time_us, len(self.subjects), self.map.root()))
         self.size = len(self.entries)
+        self.sizes.append(self.size)
         text = str(notes.Checkpoint(self.origin, self.size, self.tree.root()))
         lines = [signer.sign(text) for signer in signers or [self.log_key]]
         if witness_s is not None:

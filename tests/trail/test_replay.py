@@ -30,7 +30,7 @@ def log() -> MemoryLog:
 
 def test_an_honest_log_passes_with_all_its_checkpoints(log):
     """Every entry and both checkpoints are as they should be."""
-    earlier = log.earlier[0]
+    earlier = log.sizes[0]
     replay = replay_of(log)
     stream = io.BytesIO(b"".join(write_stream(log.entries)))
     assert replay.run(read_stream(stream), [checkpoint(log, earlier), log.checkpoint]) == 2
@@ -133,6 +133,7 @@ def test_entries_left_out_swapped_or_repeated_are_found(log):
 def test_a_log_must_begin_with_its_genesis_and_hold_no_other(log):
     """A record or map entry first, or a second genesis, is found."""
     genesis = entries.decode(log.entries[0])
+    assert isinstance(genesis, entries.ConfigEntry)
     second = entries.encode_config(1, genesis.time_us, genesis.body)
     with pytest.raises(ReplayError, match="genesis"):
         replay_of(log).run([log.entries[0], second])

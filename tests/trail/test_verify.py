@@ -168,8 +168,8 @@ def signed_only_by(number: int | None) -> Case:
 
 
 def older_map() -> Case:
-    size, _, map_entry = FULL.earlier  # pyright: ignore[reportAttributeAccessIssue]
-    return changed("map", index=size - 1, entry=to_base64(map_entry))
+    size = FULL.sizes[0]
+    return changed("map", index=size - 1, entry=to_base64(FULL.entries[size - 1]))
 
 
 def opened(number: int, **fields: Any) -> Case:
@@ -313,7 +313,7 @@ def subject_line_of_other_root() -> Case:
     return tampered(change)
 
 
-def with_state(size: int = FULL.earlier[0], **changes: Any) -> Case:  # pyright: ignore[reportAttributeAccessIssue]
+def with_state(size: int = FULL.sizes[0], **changes: Any) -> Case:
     return Case(FULL, bundle_of(FULL, old_size=size, cite_links=True), state=state_of(FULL, size, **changes))
 
 
@@ -687,7 +687,7 @@ def test_a_state_makes_the_next_bundle_a_continuation(tmp_path):
     case = with_state(subjects=group_state())
     verdict = case.judge(tmp_path)
     assert verdict.outcome == "ACCEPTED"
-    assert (verdict.facts.compared_size, verdict.facts.subject_compared) == (FULL.earlier[0], 2)
+    assert (verdict.facts.compared_size, verdict.facts.subject_compared) == (FULL.sizes[0], 2)
     kept = json.loads((tmp_path / "state").read_bytes())
     assert kept["size"] == FULL.size
     assert kept["subjects"][FULL.tag("group", "g1").hex()]["n"] == 6

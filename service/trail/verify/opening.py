@@ -155,35 +155,43 @@ class Opening:
         for line in self._lines.every("config"):
             first = not self.entries.configs
             entry, _ = self.entries.take(line, self._lines.number, ConfigEntry, self.entries.configs)
-            place = {"index": entry.index, "line": self._lines.number}
-            try:
-                config = read_config(entry.body)
-            except KeyEntryError:
-                raise Fault("E_KEY_ENTRY", **place) from None
-            except ConfigError:
-                raise Fault("E_CONFIG", **place) from None
-            if isinstance(config, Genesis) != (entry.index == 0) or first != (entry.index == 0):
-                raise Fault("E_CONFIG", **place)
-            if isinstance(config, Genesis):
-                self._found(config, place)
-            elif isinstance(config, Notice):
-                self._facts.notices[config.code] = self._facts.notices.get(config.code, 0) + 1
-            else:
-                pinned = {key.vkey for key in self._policy.log_keys}
-                known = config.old in pinned or config.new in pinned
-                if config.origin != self._facts.origin or config.from_size <= entry.index or not known:
-                    raise Fault("E_KEY_ENTRY", **place)
-                self._facts.key_entries += 1
+            code = self._read_config(entry, first=first)
+            if code:
+                raise Fault(code, index=entry.index, line=self._lines.number)
         if not self.entries.configs:
             raise Fault("E_FORMAT", line=self._lines.number + 1)
 
-    def _found(self, genesis: Genesis, place: dict[str, int]) -> None:
-        if genesis.origin != self._facts.origin:
-            raise Fault("E_CONFIG", **place)
-        if sha256(self._tag_key).digest() != genesis.tag_key_sha256[self._kind]:
-            raise Fault("E_TAG_KEY", **place)
+    def _read_config(self, entry: ConfigEntry, *, first: bool) -> str | None:
+        """The code of what is wrong with a config entry, if anything."""
+        try:
+            config = read_config(entry.body)
+        except KeyEntryError:
+            return "E_KEY_ENTRY"
+        except ConfigError:
+            return "E_CONFIG"
+        if not isinstance(config, Genesis) == first == (entry.index == 0):
+            return "E_CONFIG"
+        if isinstance(config, Genesis):
+            return self._found(config)
+        if isinstance(config, Notice):
+            self._facts.notices[config.code] = self._facts.notices.get(config.code, 0) + 1
+            return None
+        pinned = {key.vkey for key in self._policy.log_keys}
+        if config.origin != self._facts.origin or config.from_size <= entry.index:
+            return "E_KEY_ENTRY"
+        if not pinned & {config.old, config.new}:
+            return "E_KEY_ENTRY"
+        self._facts.key_entries += 1
+        return None
+
+    def _found(self, genesis: Genesis) -> str | None:
         self._map_bits = genesis.map_bits
         self.log_mmd_us = genesis.mmd_us
+        if genesis.origin != self._facts.origin:
+            return "E_CONFIG"
+        if sha256(self._tag_key).digest() != genesis.tag_key_sha256[self._kind]:
+            return "E_TAG_KEY"
+        return None
 
     def _map_and_subject(self) -> None:
         line, number, facts = self._lines.take("map"), self._lines.number, self._facts
