@@ -1,8 +1,9 @@
 """Personal fields: committed in the record, sealed beside it, gone when the person's key is gone.
 
-A record carries only a salted commitment to each personal value (section 4.1 of the trail format). Salt and value
-lie in another table, sealed under a key of one person and one purpose; that key lies wrapped under a master key
-which is never in the database. Whoever deletes the wrapped key has erased the values, in backups too.
+A record carries only a salted commitment to each personal value (section 4.1 of the trail format).
+Salt and value lie in another table, sealed under a key of one person and one purpose. That key lies
+wrapped under a master key which is never in the database: whoever deletes the wrapped key has erased
+the values, in every copy of the table.
 """
 
 import os
@@ -25,7 +26,7 @@ _TAG_BYTES = 32
 
 
 class SealError(ValueError):
-    """A sealed value or wrapped key does not open: it was altered, or belongs to another key, record or field.
+    """A sealed value or wrapped key does not open: it was altered, or is of another key, record or field.
 
     The message never says more, and never holds key or value.
     """
@@ -43,8 +44,9 @@ def commit_field(name: str, value: object) -> tuple[bytes, bytes]:
 def seal(key: bytes, *, record_id: str, name: str, salt: bytes, value_json: bytes) -> bytes:
     """Salt and value of one field, readable only with `key` and only as this field of this record.
 
-    `key` is 32 bytes, `value_json` what record.canonical made of the value. Version byte, 12-byte random nonce,
-    AES-256-GCM. One key may seal 2^32 values. Raises ValueError for a key, salt, record id or name of the wrong form.
+    `key` is 32 bytes, `value_json` what record.canonical made of the value. The result is a version byte, a
+    random 12-byte nonce and AES-256-GCM; one key may seal 2^32 values.
+    Raises ValueError for a key, salt, record id or name of the wrong form.
     """
     if len(salt) != SALT_BYTES:
         raise ValueError(f"a salt is {SALT_BYTES} bytes")
@@ -65,8 +67,8 @@ def open_sealed(key: bytes, *, record_id: str, name: str, sealed: bytes) -> tupl
 class Keyring:
     """The keys of persons, made and unwrapped under one 32-byte master key.
 
-    Remembers at most `remembered` unwrapped keys, the least recently used go first. Safe between threads. Shows
-    nothing of itself and cannot be pickled or copied.
+    Remembers at most `remembered` unwrapped keys; the least recently used go first. Safe between threads.
+    Shows nothing of itself and cannot be pickled or copied.
     """
 
     __slots__ = ("_lock", "_master", "_remembered", "_unwrapped")
@@ -93,7 +95,7 @@ class Keyring:
     def unwrap(self, wrapped: bytes, *, purpose: str, tag: bytes) -> bytes:
         """The 32-byte key that was wrapped for this purpose and person.
 
-        Raises SealError if it was wrapped for another purpose or person, under another master key, or altered.
+        Raises SealError if it was wrapped for another purpose or person, under another master, or altered.
         """
         place = (wrapped, purpose, tag)
         with self._lock:

@@ -65,14 +65,21 @@ class TrailKeys:
 
     @classmethod
     def load_or_create(cls, folder: Path, *, may_create: bool) -> Self:
-        """The keys in `folder`; made there first if it holds none and `may_create` says that no log exists yet.
+        """The keys in `folder`, made there first if it holds none and `may_create` (no log exists yet).
 
-        A first start that was cut off is taken up where it stopped. Raises KeysError if a key is missing, short,
+        A first start that was cut off is taken up where it stopped. Raises KeysError if a key is missing,
         malformed, or readable by others though this process owns it.
         """
-        if _any_missing(folder) or (folder / _UNFINISHED).exists():
+        try:
+            if folder.is_dir():
+                _refuse_others(folder, folder.stat(), 0o022, "may be written by others", "chmod 700 it")
+            complete = not _missing(folder) and not (folder / _UNFINISHED).exists()
+        except OSError as fault:
+            raise KeysError(
+                folder, f"cannot be read ({fault.strerror})", "let the service's user read it"
+            ) from fault
+        if not complete:
             _create(folder, may_create=may_create)
-        _refuse_others(folder, folder.stat(), 0o022, "may be written by others", "chmod 700 it")
         return cls(
             tag_keys=_read_tag_keys(folder / "tag_keys.json"),
             master=_read_key(folder / "master.key"),
@@ -126,7 +133,7 @@ def _read_tag_keys(path: Path) -> dict[str, bytes]:
 
 def _read_key(path: Path) -> bytes:
     words = _read(path).decode("ascii", "replace").removesuffix("\n").split(" ")
-    if len(words) != 2 or words[0] != path.stem:  # noqa: PLR2004 - a name and a key
+    if len(words) != 2 or words[0] != path.stem:
         raise _malformed(path)
     return _from_hex(path, words[1])
 
@@ -168,8 +175,8 @@ def _refuse_others(path: Path, state: os.stat_result, bits: int, fault: str, cur
 # Making, once.
 
 
-def _any_missing(folder: Path) -> bool:
-    return any(not (folder / name).exists() for name in KEY_FILES)
+def _missing(folder: Path) -> list[str]:
+    return [name for name in KEY_FILES if not (folder / name).exists()]
 
 
 def _create(folder: Path, *, may_create: bool) -> None:
@@ -196,7 +203,7 @@ def _create(folder: Path, *, may_create: bool) -> None:
 
 
 def _create_locked(folder: Path, folder_fd: int, *, may_create: bool) -> None:
-    missing = [name for name in KEY_FILES if not (folder / name).exists()]
+    missing = _missing(folder)
     unfinished = folder / _UNFINISHED
     if not unfinished.exists():
         if not missing:

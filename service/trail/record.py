@@ -79,8 +79,8 @@ _BY_MEMBERS = frozenset(("kind", "standing", "tag"))
 class ProfileError(ValueError):
     """The value or text lies outside the canonical JSON profile (section 2).
 
-    `reason` says what is wrong, `pointer` where: a JSON pointer (RFC 6901), empty for the whole.
-    Neither repeats a value, only names of members, so both may be logged.
+    `reason` says what is wrong, `pointer` where: a JSON pointer (RFC 6901), empty for the whole, with `?` for
+    a key that may not be one. Neither repeats a value, so both may be logged.
     """
 
     def __init__(self, reason: str, pointer: str = "") -> None:
@@ -88,10 +88,9 @@ class ProfileError(ValueError):
         self.reason = reason
         self.pointer = pointer
 
-    def below(self, step: object) -> Self:
-        """The same fault seen from one level further out, where it lies under `step`."""
-        text = str(step).replace("~", "~0").replace("/", "~1")
-        return type(self)(self.reason, f"/{text}{self.pointer}")
+    def below(self, step: str | int) -> Self:
+        """The same fault seen from one level further out, where it lies under the key or place `step`."""
+        return type(self)(self.reason, f"/{step}{self.pointer}")
 
     def __str__(self) -> str:
         return f"{self.pointer or 'the whole'}: {self.reason}"
@@ -153,31 +152,22 @@ def _validate_text(text: str) -> None:
 
 
 def _validate_object(value: dict[object, object], level: int) -> None:
-    key: object = None
-    try:
-        for key, item in value.items():
-            if type(key) is not str or not KEY.fullmatch(key):
-                _refuse_key(key)
+    for key, item in value.items():
+        if type(key) is not str or not KEY.fullmatch(key):
+            # Pointers end up in logs, and a stray key may be somebody's name or number: it is not repeated.
+            raise ProfileError(f"a key must match {KEY.pattern}", "/?")
+        try:
             validate(item, level)
-    except ProfileError as fault:
-        raise fault.below(key) from None
+        except ProfileError as fault:
+            raise fault.below(key) from None
 
 
 def _validate_array(value: list[object] | tuple[object, ...], level: int) -> None:
-    place = 0
-    try:
-        for item in value:
+    for place, item in enumerate(value):
+        try:
             validate(item, level)
-            place += 1
-    except ProfileError as fault:
-        raise fault.below(place) from None
-
-
-def _refuse_key(key: object) -> NoReturn:
-    # Keys end up in pointers, and so in logs: only the plain ones are named.
-    raise ProfileError(f"a key must match {KEY.pattern}").below(
-        key if isinstance(key, str) and key.isascii() and key.isprintable() and len(key) <= 64 else "?"
-    )
+        except ProfileError as fault:
+            raise fault.below(place) from None
 
 
 _encode = json.JSONEncoder(
@@ -228,7 +218,7 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _no_number(text: str) -> NoReturn:
+def _no_number(_text: str) -> NoReturn:
     raise ProfileError("a number must be a plain integer")
 
 

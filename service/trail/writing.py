@@ -16,7 +16,7 @@ import msgspec
 from service.trail import record
 from service.trail.record import ShapeError
 
-# Policies, reasons and acts are few, so their checks are remembered; the bound is for callers who prove otherwise.
+# Policies, reasons and acts are few, so their checks are remembered; the bound is for the day they are not.
 _REMEMBERED = 4_096
 _RANDOM_BITS = 74
 _DIGEST_BYTES = 32
@@ -27,8 +27,8 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class Written(msgspec.Struct, frozen=True):
     """A record ready to be stored.
 
-    `body` is its canonical bytes, `hash` its 32-byte record hash, `tags` its 32-byte tags sorted without repeats,
-    in the order of `subj`.
+    `body` is its canonical bytes, `hash` its 32-byte record hash, `tags` its 32-byte tags, sorted and without
+    repeats, in the order of `subj`.
     """
 
     body: bytes
@@ -65,10 +65,10 @@ def write_record(  # noqa: PLR0913 - the members of section 4, each once
 ) -> Written:
     """The record of section 4 with these members.
 
-    `ts_us` is microseconds since 1970 UTC. `policy` is 64 hex digits. `sd` maps the name of a field to its 32-byte
-    commitment; `req` is the SHA-256 of the idempotency key as received. Tags and links may come in any order and
-    more than once. `basis` keeps its order.
-    Raises ShapeError if the record would not be one of section 4, ProfileError if `p` is outside canonical JSON.
+    `ts_us` is microseconds since 1970 UTC. `policy` is 64 hex digits. `sd` maps the name of a field to its
+    32-byte commitment; `req` is the 32-byte SHA-256 of the idempotency key as received. Tags and links may
+    come in any order and more than once; `basis` keeps its order.
+    Raises ShapeError if this would be no record of section 4, ProfileError if `p` is outside canonical JSON.
     """
     id_json = _quoted(id, record.ID, "/id")
     subjects = sorted_tags(tags)
@@ -231,8 +231,8 @@ os.register_at_fork(after_in_child=_forget_ids)
 def clean_text(text: str) -> str:
     """User text in NFC, fit to enter a record.
 
-    Raises ValueError if it holds a surrogate or a code point that the Unicode tables of this Python do not know:
-    a reader with newer tables could find such a text not normal. Section 2.
+    Raises ValueError if it holds a surrogate or a code point that the Unicode tables of this Python do not
+    know: a reader with newer tables could find such a text not normal. Section 2.
     """
     if text.isascii():
         return text
