@@ -4,6 +4,7 @@ The standalone verifier ships this file, so it imports the pure files of the tra
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -67,7 +68,8 @@ class KeyEntryError(ConfigError):
     """A key entry whose note is not signed by both keys, or does not say what section 5 asks."""
 
 
-class RecordEntry(NamedTuple):
+@dataclass(slots=True)
+class RecordEntry:
     """The entry of a record: its hash, the tags of its subjects, its number among the records of each."""
 
     index: int
@@ -77,7 +79,8 @@ class RecordEntry(NamedTuple):
     numbers: tuple[int, ...]
 
 
-class MapEntry(NamedTuple):
+@dataclass(slots=True)
+class MapEntry:
     """The entry that covers all before it: how many subjects there are, and the root of the map."""
 
     index: int
@@ -86,7 +89,8 @@ class MapEntry(NamedTuple):
     map_root: bytes
 
 
-class ConfigEntry(NamedTuple):
+@dataclass(slots=True)
+class ConfigEntry:
     """The entry of a genesis, key change or notice, as canonical JSON."""
 
     index: int

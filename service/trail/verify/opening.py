@@ -169,7 +169,7 @@ class Opening:
             return "E_KEY_ENTRY"
         except ConfigError:
             return "E_CONFIG"
-        if not isinstance(config, Genesis) == first == (entry.index == 0):
+        if not (isinstance(config, Genesis) == first == (entry.index == 0)):
             return "E_CONFIG"
         if isinstance(config, Genesis):
             return self._found(config)
