@@ -7,6 +7,7 @@ committed itself to all records of every subject. Needs no personal data and no 
 from bisect import insort
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from itertools import islice
 from struct import Struct
 from typing import BinaryIO, Final
 
@@ -189,25 +190,25 @@ class Replay:
     def run(self, entries: Iterable[bytes], checkpoints: Iterable[str] = ()) -> int:
         """Feed all entries, hold the checkpoints against them at their sizes; returns how many were held.
 
-        Checkpoints come by size; those of sizes replayed before are refused like any that cannot be held.
-        Raises ReplayError at the first difference, and for checkpoints of sizes the entries do not reach.
+        Checkpoints come by size, from the present size on. Raises ReplayError at the first difference, and for
+        checkpoints of sizes already passed or never reached.
         """
-        waiting = iter(checkpoints)
-        held, following = 0, next(waiting, None)
-        due = self._due(following)
-        for data in entries:
+        rest, held = iter(entries), 0
+        for note in checkpoints:
+            size = self._size_of(note)
+            for data in islice(rest, max(0, size - self.size)):
+                self.feed(data)
+            if self.size < size:
+                raise ReplayError(self.size, "the entries end before a checkpoint")
+            self.check(note)
+            held += 1
+        for data in rest:
             self.feed(data)
-            while following is not None and due <= self.size:
-                self.check(following)
-                held, following = held + 1, next(waiting, None)
-                due = self._due(following)
-        if following is not None:
-            raise ReplayError(self.size, "the entries end before a checkpoint")
         return held
 
-    def _due(self, note: str | None) -> int:
+    def _size_of(self, note: str) -> int:
         try:
-            return 0 if note is None else Checkpoint.parse(Note.parse(note).text).size
+            return Checkpoint.parse(Note.parse(note).text).size
         except NoteError as fault:
             raise ReplayError(self.size, f"the checkpoint is no good: {fault}") from None
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from service.trail.bundle import HASHES_IN_A_LINE, BundleError, BundleWriter, Shown, write_bundle
 from service.trail.merkle import gaps
 from service.trail.verify import verify_bundle
-from tests.trail.conftest import SECOND, T0, build_full_log, bundle_of
-from tests.trail.memory import MemoryLog
+from tests.trail.memory import SECOND, T0, MemoryLog, build_full_log, bundle_of
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,9 @@ def test_a_multi_proof_is_cut_into_full_lines(long_log, hashes, tmp_path):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    records=st.lists(st.sets(st.sampled_from(["group:a", "group:b", "person:c", "case:d"]), min_size=1), max_size=25),
+    records=st.lists(
+        st.sets(st.sampled_from(["group:a", "group:b", "person:c", "case:d"]), min_size=1), max_size=25
+    ),
     data=st.data(),
 )
 def test_every_range_of_every_subject_of_any_log_is_accepted(records, data, tmp_path_factory):

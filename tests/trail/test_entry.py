@@ -10,8 +10,7 @@ from service.trail import entry as entries
 from service.trail.entry import ConfigError, EntryError, Genesis, KeyEntryError, Notice, read_config
 from service.trail.note import Note
 from service.trail.record import canonical
-from tests.trail.conftest import T0
-from tests.trail.memory import MemoryLog
+from tests.trail.memory import T0, MemoryLog
 
 numbers = st.integers(0, 2**53 - 1)
 times = st.integers(1, 2**53 - 1)

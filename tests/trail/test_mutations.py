@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.trail.note import to_base64
 from service.trail.verify import verify_bundle
-from tests.trail.conftest import EXAMPLE, build_full_log, bundle_of
+from tests.trail.memory import EXAMPLE, build_full_log, bundle_of
 from tests.trail.test_verify import lines_of, sealed
 
 LOG = build_full_log()

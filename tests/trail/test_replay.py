@@ -10,8 +10,7 @@ from service.trail.note import Checkpoint, Note, Signer
 from service.trail.replay import Replay, ReplayError, read_stream, write_stream
 from service.trail.verify import verify_bundle
 from service.trail.verify.trust import LogKey
-from tests.trail.conftest import SECOND, T0, build_full_log, bundle_of
-from tests.trail.memory import MemoryLog, digest
+from tests.trail.memory import SECOND, T0, MemoryLog, build_full_log, bundle_of, digest
 
 
 def replay_of(log: MemoryLog, start: int = 0, end: int | None = None) -> Replay:

@@ -10,7 +10,7 @@ import pytest
 
 from service.trail import standalone
 from service.trail.standalone import JoinError, build, source
-from tests.trail.conftest import EXAMPLE
+from tests.trail.memory import EXAMPLE
 
 PRELUDE = "import sys; sys.path.append(sys.argv.pop(1)); import runpy; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
 

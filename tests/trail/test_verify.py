@@ -16,8 +16,7 @@ from service.trail.note import ED25519, Checkpoint, KeyChange, Note, Signer, fro
 from service.trail.record import canonical
 from service.trail.verify import Verdict, main, run, verify_bundle
 from service.trail.verify.verdict import CODES
-from tests.trail.conftest import SECOND, T0, build_full_log, bundle_of
-from tests.trail.memory import MemoryLog, digest
+from tests.trail.memory import SECOND, T0, MemoryLog, build_full_log, bundle_of, digest
 
 Lines = list[dict[str, Any]]
 
@@ -235,6 +234,23 @@ def deletion(**changes: Any) -> Case:
     return small_log(build)
 
 
+def deletion_by_another(**changes: Any) -> Case:
+    """Record 1 says its field was deleted by a record about a stranger."""
+    by = "01a0c450-6f84-7000-8000-000000000002"
+    p = {"fields": ["name"], "record": "01a0c450-6f84-7000-8000-000000000001"}
+
+    def build(log: MemoryLog, add: Callable[..., int]) -> None:
+        index = add(1, fields={"name": "Ann"})
+        record, _ = log.draft(
+            2, ["person:Bob"], T0 + 2 * SECOND, **({"act": "field.redact", "p": p} | changes)
+        )
+        log.record(record, T0 + 2 * SECOND)
+        shown = log.shown[index]
+        log.shown[index] = Shown(index, shown.entry, shown.record, {}, {"name": by})
+
+    return small_log(build)
+
+
 def retirement(**changes: Any) -> Case:
     def build(log: MemoryLog, add: Callable[..., int]) -> None:
         index = add(1)
@@ -355,6 +371,14 @@ def cited_of_the_range() -> Case:
 
 
 UNDECIDED = {"E_POLICY", "E_STATE", "E_FILE"}
+
+
+def _cited_again() -> Case:
+    def change(lines: Lines) -> None:
+        line = find(lines, "record") | {"kind": "cited"}
+        lines.insert(lines.index(find(lines, "nodes")), line)
+
+    return tampered(change)
 
 
 def _record_of_another() -> Case:
@@ -550,6 +574,7 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_ENTRY", "a map where a record belongs", lambda: changed("record", entry=to_base64(FULL.map_entry()))),
     ("E_INDEX", "the line says another", lambda: changed("record", index=9)),
     ("E_DUP_INDEX", "a record twice", lambda: repeated("record")),
+    ("E_DUP_INDEX", "a record cited again", _cited_again),
     ("E_DUP_INDEX", "a config twice", lambda: repeated("config")),
     ("E_ORDER", "notices swapped", lambda: swap("config", 1, 2)),
     ("E_SEQ", "records swapped", lambda: swap("record", 0, 1)),
@@ -609,6 +634,8 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_REDACTION", "it was refused", lambda: deletion(out="refused")),
     ("E_REDACTION", "it has no basis", lambda: deletion(basis=[])),
     ("E_REDACTION", "it names another field", lambda: deletion(p={"fields": ["phone"], "record": "x"})),
+    ("E_REDACTION", "it is about others", deletion_by_another),
+    ("E_REDACTION", "it erases another", lambda: deletion_by_another(act="person.erase", p={})),
     ("E_REDACTION", "it is not shown", _unshown_deletion),
     ("E_REDACTION", "it retires others", lambda: retirement(p={"from_index": 2, "to_index": 3})),
     ("E_REDACTION", "it retires nothing", lambda: retirement(act="person.erase", p={})),
@@ -752,6 +779,8 @@ def test_files_that_cannot_be_read_leave_the_matter_undecided(tmp_path):
         verdict = verify_bundle(path, policy=tmp_path / "p")
         assert (verdict.outcome, verdict.code) == ("UNDECIDED", "E_FILE")
     assert verify_bundle(tmp_path / "p", policy=tmp_path / "none").code == "E_POLICY"
+    for path in (tmp_path, tmp_path / "a\0b", tmp_path / "p" / "x"):
+        assert verify_bundle(tmp_path / "p", policy=tmp_path / "p", state=path).code == "E_STATE"
 
 
 def test_what_nobody_foresaw_is_a_rejection(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ class Deletion:
 
     index: int
     act: str
-    tags: bytes
+    tags: frozenset[bytes]
     record: bytes = b""
     fields: frozenset[str] = frozenset()
     start: int = 0
@@ -36,7 +36,7 @@ class Deletion:
         act, p = record["act"], record["p"]
         if record["out"] != "done" or not record["basis"]:
             return None
-        tags = bytes.fromhex("".join(record["subj"]))
+        tags = frozenset(map(bytes.fromhex, record["subj"]))
         if act == "person.erase":
             return cls(index, act, tags)
         if act == "record.retire":
@@ -130,13 +130,12 @@ def _redacts(deletion: Deletion, packed: bytes) -> bool:
     start = _ID_BYTES + 1
     end = start + count * _TAG_BYTES
     tags = {packed[at : at + _TAG_BYTES] for at in range(start, end, _TAG_BYTES)}
-    its_tags = {deletion.tags[at : at + _TAG_BYTES] for at in range(0, len(deletion.tags), _TAG_BYTES)}
     if deletion.act == "person.erase":
-        return bool(tags & its_tags)
+        return bool(tags & deletion.tags)
     names = set(packed[end:].decode().split(","))
     return (
         deletion.act == "field.redact"
         and deletion.record == own
         and names <= deletion.fields
-        and tags <= its_tags
+        and tags <= deletion.tags
     )

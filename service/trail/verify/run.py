@@ -40,9 +40,7 @@ def verify_bundle(
     facts = Facts()
     try:
         trusted = Policy.parse(_read(policy, MOST_POLICY_BYTES, "E_POLICY"))
-        known = None
-        if state is not None and state.exists():
-            known = State.parse(_read(state, MOST_STATE_BYTES, "E_STATE"))
+        known = None if state is None else _known(state)
         promised = None if receipt is None else Receipt(_read(receipt, LINE_BYTES, "E_FILE"), trusted)
         with _open(bundle, "E_FILE") as file:
             check = Check(trusted, known, subject, promised)
@@ -74,6 +72,17 @@ def _read(path: Path, limit: int, code: str) -> bytes:
     if len(data) > limit:
         raise Fault(code, name=path.name, undecided=True)
     return data
+
+
+def _known(path: Path) -> State | None:
+    """The state at `path`, None before the first acceptance."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        raise Fault("E_STATE", name=path.name, undecided=True) from None
+    return State.parse(_read(path, MOST_STATE_BYTES, "E_STATE"))
 
 
 class _Parser(argparse.ArgumentParser):
