@@ -60,7 +60,7 @@ def from_base64(text: str, length: int | None = None) -> bytes:
     """
     encoded = text.encode()
     data = binascii.a2b_base64(encoded)
-    if binascii.b2a_base64(data, newline=False) != encoded or length not in {None, len(data)}:
+    if binascii.b2a_base64(data, newline=False) != encoded or (length is not None and len(data) != length):
         raise ValueError("not canonical base64 of the right length")
     return data
 

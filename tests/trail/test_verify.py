@@ -196,6 +196,18 @@ def cited_forward() -> Case:
     return small_log(build)
 
 
+def cited_to_the_range() -> Case:
+    """A cited record links to a record of the range that is later than itself."""
+
+    def build(log: MemoryLog, add: Callable[..., int]) -> None:
+        links = ["01a0c450-6f84-7000-8000-000000000002"]
+        record, _ = log.draft(9, ["group:g2"], T0 + SECOND, links=links)
+        log.record(record, T0 + SECOND)
+        add(2, links=[record["id"]])
+
+    return small_log(build)
+
+
 def same_id(_: MemoryLog, add: Callable[..., int]) -> None:
     add(1)
     add(2, id="01a0c450-6f84-7000-8000-000000000001")
@@ -438,6 +450,21 @@ def _false_side() -> Case:
     return case
 
 
+def _short_side() -> Case:
+    case = part(1, 3)
+    lines = lines_of(case.bundle)
+    find(lines, "subject")["right"].pop()
+    case.bundle = sealed(lines)
+    return case
+
+
+def _promised_for_another_delay() -> Case:
+    log = build_full_log()
+    log.mmd_us += 1
+    index = log.by_id["01a0c450-6f84-7000-8000-000000000003"]
+    return honest(receipt=log.receipt(index))
+
+
 def _spoil_record(lines: Lines) -> None:
     line = find(lines, "record")
     line["record"] = to_base64(from_base64(line["record"]).replace(b"mute", b"ban_"))
@@ -461,6 +488,11 @@ def _unshown_deletion() -> Case:
     find(lines, "record")["withheld"]["name"] = "01a0c450-6f84-7000-8000-000000000003"
     case.bundle = sealed(lines)
     return case
+
+
+def _other_genesis() -> Case:
+    other = MemoryLog("other.example", time_us=T0, seed="full")
+    return changed("config", entry=to_base64(other.entries[0]))
 
 
 def _changed_notice() -> Case:
@@ -564,6 +596,11 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_FORK", "a false proof", spoiled_consistency),
     ("E_FORK", "other first records", lambda: with_state(subjects=group_state(root="00" * 32))),
     ("E_FORK", "other records, as many", lambda: with_state(subjects=group_state(n=6, root="00" * 32))),
+    (
+        "E_FORK",
+        "as many, but other records",
+        lambda: part(0, 3, state=_seen_all(group_state(n=6, root="00" * 32))),
+    ),
     ("E_FORK", "others before the range", lambda: part(2, 4, state=_seen_all(group_state(root="00" * 32)))),
     ("E_NO_CONSISTENCY", "no proof", lambda: Case(FULL, FULL_BUNDLE, state=state_of(FULL, 5))),
     ("E_NO_CONSISTENCY", "a proof from another size", _proof_from_other_size),
@@ -580,6 +617,7 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_SEQ", "records swapped", lambda: swap("record", 0, 1)),
     ("E_CONFIG", "no genesis", lambda: without("config")),
     ("E_CONFIG", "a genesis without policy", lambda: misfounded(policy=None)),
+    ("E_CONFIG", "a genesis of another log", _other_genesis),
     ("E_CONFIG", "a genesis of another format", lambda: misfounded(format="mandate-trail/2")),
     ("E_CONFIG", "an earlier log that is none", lambda: misfounded(prev={"origin": "x"})),
     ("E_KEY_ENTRY", "signed by the old key only", lambda: key_entry(lambda log, _: [log.log_key])),
@@ -606,6 +644,7 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_COMPLETE", "a part, though all are required", _part_of_all),
     ("E_COMPLETE", "records of nobody", lambda: absent(lambda lines: lines[0].update(range=[0, 1]))),
     ("E_COMPLETE", "a subject line of nobody", lambda: absent(_add_subject)),
+    ("E_COMPLETE", "a hash less on the right", _short_side),
     ("E_COMPLETE", "a false right side", _false_side),
     ("E_RECORD", "a changed body", lambda: tampered(_spoil_record)),
     ("E_RECORD", "no base64", lambda: changed("record", record="!")),
@@ -629,6 +668,7 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_CITED", "it belongs in the range", cited_of_the_range),
     ("E_DUP_ID", "two records of one id", lambda: small_log(same_id)),
     ("E_LINK", "a link to a later record", lambda: small_log(linked_forward)),
+    ("E_LINK", "a cited record links to a later one", cited_to_the_range),
     ("E_LINK", "a link to a later cited record", cited_forward),
     ("E_REDACTION", "the record is no deletion", lambda: deletion(act="account.mute")),
     ("E_REDACTION", "it was refused", lambda: deletion(out="refused")),
@@ -655,6 +695,7 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_INCLUSION", "a notice changed", _changed_notice),
     ("E_RECEIPT", "the promise is broken", promised),
     ("E_RECEIPT", "signed by a stranger", lambda: promised(policy={"receipt_keys": []})),
+    ("E_RECEIPT", "another delay promised", _promised_for_another_delay),
     ("E_RECEIPT", "no receipt", lambda: honest(receipt=b"{}")),
 ]
 
@@ -715,9 +756,19 @@ def test_a_state_makes_the_next_bundle_a_continuation(tmp_path):
     verdict = case.judge(tmp_path)
     assert verdict.outcome == "ACCEPTED"
     assert (verdict.facts.compared_size, verdict.facts.subject_compared) == (FULL.sizes[0], 2)
+    for lang, words in (("en", "continues the one of size"), ("zh", "的日志的延续")):
+        assert words in verdict.text(lang)
     kept = json.loads((tmp_path / "state").read_bytes())
     assert kept["size"] == FULL.size
     assert kept["subjects"][FULL.tag("group", "g1").hex()]["n"] == 6
+
+
+def test_a_part_beside_what_was_seen_is_compared_by_its_root(tmp_path):
+    """As many records as before, of which only a part is shown: the root says they are the same."""
+    tag = FULL.tag("group", "g1")
+    seen = {tag.hex(): {"n": 6, "root": FULL.subjects[tag].root().hex()}}
+    verdict = part(0, 3, state=_seen_all(seen)).judge(tmp_path)
+    assert (verdict.outcome, verdict.facts.subject_compared) == ("ACCEPTED", 6)
 
 
 def test_a_part_that_was_not_compared_does_not_displace_what_was_seen(tmp_path):
@@ -748,6 +799,8 @@ def test_a_kept_promise_is_confirmed_and_an_undecidable_one_left_open(tmp_path):
     index = FULL.by_id["01a0c450-6f84-7000-8000-000000000003"]
     verdict = honest(receipt=FULL.receipt(index)).judge(tmp_path)
     assert (verdict.outcome, verdict.facts.receipt_index) == ("ACCEPTED", index)
+    assert f"log entry {index}" in verdict.text()
+    assert "回执已兑现" in verdict.text("zh")
     other = FULL.by_id[f"01a0c450-6f84-7000-8000-{10:012x}"]
     verdict = honest(receipt=FULL.receipt(other)).judge(tmp_path)
     assert (verdict.outcome, verdict.code) == ("UNDECIDED", "E_RECEIPT")
