@@ -1,8 +1,8 @@
 """Writing evidence bundles (trail-format section 9), a line at a time.
 
-`BundleWriter` is told line by line what to write, so that an exporter may fetch as it likes, awaiting its database
-between two lines. `write_bundle` drives it from a `Source` that answers at once. Either way only the indices shown
-and the ids referred to stay in memory.
+`BundleWriter` is told line by line what to write, so that an exporter may fetch as it likes, awaiting its
+database between two lines. `write_bundle` drives it from a `Source` that answers at once. Either way only
+the indices shown and the ids referred to stay in memory.
 """
 
 import json
@@ -31,8 +31,9 @@ class BundleError(ValueError):
 class Shown:
     """One record as the reader may see it.
 
-    `record` is the bytes that were hashed, None if the record `gone` retired them. Every committed field is either in
-    `fields`, with salt and value, or in `withheld`, with the id of the record that redacted it or None.
+    `record` is the bytes that were hashed, None if the record `gone` retired them. Every committed field is
+    either in `fields`, with salt and value, or in `withheld`, with the id of the record that redacted it or
+    None.
     """
 
     index: int
@@ -213,8 +214,9 @@ def write_bundle(
 ) -> None:
     """Write the bundle of a subject (type, id).
 
-    `span` is the range of its records, all by default; `old_size` the size the reader has a state of. Records a
-    deletion relies on are always cited; with `cite_links` those that records of the range link to as well.
+    `span` is the range of its records, all by default; `old_size` the size the reader has a state of.
+    Records a deletion relies on are always cited; with `cite_links` those that records of the range link to
+    as well.
     """
     tag = source.tag(*subject)
     known = source.subject(tag)

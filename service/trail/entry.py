@@ -109,7 +109,9 @@ def _tags(count: int) -> Struct:
 def encode_record(
     index: int, time_us: int, record_hash: bytes, subjects: Iterable[tuple[bytes, int]]
 ) -> bytes:
-    """Bytes of a record entry; `subjects` are (tag, number of earlier records of that subject) sorted by tag."""
+    """Bytes of a record entry; `subjects` are (tag, number of earlier records of that subject) sorted by
+    tag.
+    """
     pairs = list(subjects)
     flat = (part for pair in pairs for part in pair)
     return _RECORD_HEAD.pack(RECORD, index, time_us, record_hash, len(pairs)) + _tags(len(pairs)).pack(*flat)
@@ -128,8 +130,8 @@ def encode_config(index: int, time_us: int, body: bytes) -> bytes:
 def decode(data: bytes) -> Entry:
     """The entry whose bytes these are.
 
-    Raises EntryError for another type, a wrong length, tags not strictly increasing, or an index or time out of
-    range. The JSON of a config entry is not read. Section 5.
+    Raises EntryError for another type, a wrong length, tags not strictly increasing, or an index or time
+    out of range. The JSON of a config entry is not read. Section 5.
     """
     if len(data) < _HEAD.size:
         raise EntryError("too short for an entry")
@@ -194,7 +196,9 @@ def empty_map(bits: int) -> bytearray:
 
 
 class Genesis(NamedTuple):
-    """Entry 0: what holds for the whole log. `mmd_us` is the longest delay from act to log, in microseconds."""
+    """Entry 0: what holds for the whole log. `mmd_us` is the longest delay from act to log, in
+    microseconds.
+    """
 
     origin: str
     map_bits: int
@@ -214,8 +218,8 @@ class Notice(NamedTuple):
 def read_config(body: bytes) -> Genesis | KeyChange | Notice:
     """What the JSON of a config entry says.
 
-    Raises ConfigError for JSON outside the profile or the kinds of section 5, KeyEntryError for a key entry whose
-    note is malformed or not signed by both its keys.
+    Raises ConfigError for JSON outside the profile or the kinds of section 5, KeyEntryError for a key entry
+    whose note is malformed or not signed by both its keys.
     """
     try:
         value = parse(body)

@@ -1,8 +1,8 @@
-"""Merkle trees of the trail: hashes, frontiers, proofs, the map tree, tiles (trail-format section 6; RFC 6962).
+"""Merkle trees of the trail: hashes, frontiers, proofs, the map, tiles (trail-format section 6, RFC 6962).
 
-Pure functions over 32-byte SHA-256 digests. A subtree is named by (start, count): the leaves start to
-start + count - 1 of an RFC 6962 tree. Whoever keeps a tree hands in a function that answers with the root of such a
-subtree; nothing here reads or stores anything but the two trees in memory at the end of the file.
+Pure functions over 32-byte SHA-256 digests. A subtree is named by (start, count): the leaves start to start
++ count - 1 of an RFC 6962 tree. Whoever keeps a tree hands in a function that answers with the root of such
+a subtree; nothing here reads or stores anything but the two trees in memory at the end of the file.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,7 +53,8 @@ def blocks(start: int, end: int) -> Iterator[tuple[int, int]]:
 class Frontier:
     """The right edge of a growing tree: all that is needed to append to it and to know its root.
 
-    `hashes` are the roots of the perfect subtrees of `size` leaves, the largest first; `size` says their levels.
+    `hashes` are the roots of the perfect subtrees of `size` leaves, the largest first; `size` says their
+    levels.
     """
 
     __slots__ = ("hashes", "size")
@@ -110,7 +111,8 @@ def root(leaves: Iterable[bytes]) -> bytes:
 
 
 def subtree_root(start: int, count: int, perfect: Callable[[int, int], bytes]) -> bytes:
-    """Root of a subtree from stored perfect nodes; `perfect(level, number)` gives node `number` of that level.
+    """Root of a subtree from stored perfect nodes; `perfect(level, number)` gives node `number` of that
+    level.
 
     `start` must be where the RFC 6962 tree has a subtree of that many leaves.
     """
@@ -121,7 +123,8 @@ def subtree_root(start: int, count: int, perfect: Callable[[int, int], bytes]) -
     return EMPTY_ROOT if found is None else found
 
 
-# Inclusion and consistency, RFC 6962 section 2.1.1 and 2.1.2; checking as in RFC 9162 section 2.1.3 and 2.1.4.
+# Inclusion and consistency, RFC 6962 section 2.1.1 and 2.1.2; checking as in RFC 9162 section 2.1.3 and
+# 2.1.4.
 
 
 def prove_inclusion(index: int, size: int, hash_of: Subtree) -> list[bytes]:
@@ -253,11 +256,12 @@ def close_range(frontier: Frontier, n: int, right: Sequence[bytes]) -> bytes:
 
 
 def gaps(indices: Iterable[int], size: int) -> Iterator[tuple[int, int, bool]]:
-    """The subtrees without a shown leaf, left to right: (start, count, False); the shown leaves: (index, 1, True).
+    """The subtrees without a shown leaf, left to right: (start, count, False); the shown leaves: (index, 1,
+    True).
 
-    The same subtrees, in the same order, as the recursion of section 9 over [0, size), without recursing: between
-    two shown leaves they are the perfect blocks of the gap; only the last one may be cut off by the end of the tree.
-    `indices` must be strictly increasing and below size, else ProofError.
+    The same subtrees, in the same order, as the recursion of section 9 over [0, size), without recursing:
+    between two shown leaves they are the perfect blocks of the gap; only the last one may be cut off by the
+    end of the tree. `indices` must be strictly increasing and below size, else ProofError.
     """
     at = 0
     for index in indices:
@@ -281,8 +285,9 @@ def prove_leaves(indices: Iterable[int], size: int, hash_of: Subtree) -> Iterato
 def root_of_leaves(leaves: Iterable[tuple[int, bytes]], size: int, hashes: Iterator[bytes]) -> bytes:
     """Root of the tree of `size` leaves from the shown (index, leaf hash) and the multi-proof.
 
-    Takes from `hashes` exactly what it needs and makes sure that nothing is left. Raises ProofError for a list too
-    short or too long and for leaves that are not increasing. Time grows with shown leaves times log(size).
+    Takes from `hashes` exactly what it needs and makes sure that nothing is left. Raises ProofError for a
+    list too short or too long and for leaves that are not increasing. Time grows with shown leaves times
+    log(size).
     """
     frontier = Frontier()
     shown: list[bytes] = []
@@ -324,7 +329,9 @@ def tile_path(level: int, number: int, width: int = TILE_WIDTH) -> str:
 
 
 def tile_widths(level: int, size: int) -> tuple[int, int]:
-    """How many full tiles a level has in a tree of `size` leaves, and the width of the partial one after them."""
+    """How many full tiles a level has in a tree of `size` leaves, and the width of the partial one after
+    them.
+    """
     return divmod(size // TILE_WIDTH**level, TILE_WIDTH)
 
 
@@ -375,7 +382,9 @@ class MapTree:
     __slots__ = ("_levels", "bits")
 
     def __init__(self, bits: int, leaves: bytes | bytearray) -> None:
-        """`leaves` are the leaf hashes of all buckets, one after another. Raises ValueError on a wrong length."""
+        """`leaves` are the leaf hashes of all buckets, one after another. Raises ValueError on a wrong
+        length.
+        """
         if len(leaves) != HASH_BYTES << bits:
             raise ValueError("a map tree needs one leaf hash per bucket")
         self.bits = bits

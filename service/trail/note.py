@@ -1,7 +1,7 @@
-"""Signed notes and the texts they carry: checkpoints, receipts, key entries (trail-format sections 4.2, 5 and 7).
+"""Signed notes and their texts: checkpoints, receipts, key entries (trail-format sections 4.2, 5, 7).
 
-C2SP signed-note and tlog-cosignature with Ed25519 only. The standalone verifier ships this file, so it imports the
-standard library and `cryptography` only, and nothing of the service.
+C2SP signed-note and tlog-cosignature with Ed25519 only. The standalone verifier ships this file, so it
+imports the standard library and `cryptography` only, and nothing of the service.
 """
 
 import binascii
@@ -97,7 +97,8 @@ class Vkey:
     def parse(cls, text: str, kind: int) -> "Vkey":
         """The key written as `<name>+<key id>+<base64>`.
 
-        Raises NoteError for another form, another signature type than `kind`, or a key id that is not its own.
+        Raises NoteError for another form, another signature type than `kind`, or a key id that is not its
+        own.
         """
         parts = _KEY_TEXT.fullmatch(text)
         if not parts:

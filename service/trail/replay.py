@@ -1,7 +1,7 @@
 """The auditor's replay: is the map the right function of the log? (trail-format section 11)
 
-A bundle proves that a trail equals what the service committed itself to. Only replaying all entries shows that it
-committed itself to all records of every subject. Needs no personal data and no tag key.
+A bundle proves that a trail equals what the service committed itself to. Only replaying all entries shows
+that it committed itself to all records of every subject. Needs no personal data and no tag key.
 """
 
 from bisect import insort
@@ -92,7 +92,9 @@ class Replay:
         return self._log.root()
 
     def feed(self, data: bytes) -> None:
-        """Replay one entry. Raises ReplayError at the first difference; the replay is then of no further use."""
+        """Replay one entry. Raises ReplayError at the first difference; the replay is then of no further
+        use.
+        """
         log = self._log
         index = log.size
         try:
@@ -190,8 +192,8 @@ class Replay:
     def run(self, entries: Iterable[bytes], checkpoints: Iterable[str] = ()) -> int:
         """Feed all entries, hold the checkpoints against them at their sizes; returns how many were held.
 
-        Checkpoints come by size, from the present size on. Raises ReplayError at the first difference, and for
-        checkpoints of sizes already passed or never reached.
+        Checkpoints come by size, from the present size on. Raises ReplayError at the first difference, and
+        for checkpoints of sizes already passed or never reached.
         """
         rest, held = iter(entries), 0
         for note in checkpoints:
@@ -267,7 +269,9 @@ def _cut(data: bytes) -> list[bytes]:
 
 
 def read_stream(file: BinaryIO) -> Iterator[bytes]:
-    """The entries of a stream of u32 length || entry. Raises ValueError if it ends within one or one is too long."""
+    """The entries of a stream of u32 length || entry. Raises ValueError if it ends within one or one is too
+    long.
+    """
     while head := file.read(_LENGTH.size):
         if len(head) != _LENGTH.size:
             raise ValueError("the stream ends within a length")

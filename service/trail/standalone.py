@@ -1,6 +1,6 @@
-"""Makes the verifier one file that needs only Python and `cryptography`: for a regulator to read whole and run alone.
+"""Makes the verifier one file, for a regulator to read whole and run alone.
 
-The modules of the verifier are joined as they stand; only their imports of one another are left out.
+It needs only Python and `cryptography`. The modules of the verifier are joined as they stand; only their imports of one another are left out.
 """
 
 import ast
@@ -31,7 +31,8 @@ _HEAD: Final = '''#!/usr/bin/env python3
 
 Needs Python 3.11 or newer and the package `cryptography`; no network, no service. Run it as
 
-    python verify.py BUNDLE --policy trust.json [--state state.json] [--subject type:id] [--receipt FILE] [--lang en|zh]
+    python verify.py BUNDLE --policy trust.json [--state state.json]
+        [--subject type:id] [--receipt FILE] [--lang en|zh]
 """
 '''
 _TAIL: Final = """

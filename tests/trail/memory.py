@@ -91,7 +91,9 @@ class MemoryLog:
         tags: list[str] | None = None,
         skip: frozenset[bytes] = frozenset(),
     ) -> int:
-        """Log a record. The rest makes a dishonest log: another body, other tags, subjects whose tree skips it."""
+        """Log a record. The rest makes a dishonest log: another body, other tags, subjects whose tree skips
+        it.
+        """
         body = canonical(record) if body is None else body
         held_by = [bytes.fromhex(text) for text in tags or record["subj"]]
         pairs = [(held, len(self.subject_indices.setdefault(held, []))) for held in held_by]
@@ -233,7 +235,9 @@ def bundle_of(log: MemoryLog, subject=("group", "g1"), **options) -> bytes:
 
 
 def build_full_log() -> MemoryLog:
-    """Group g1 has seven records: a link to a cited one, a redaction, an erasure, a retired body, a key change."""
+    """Group g1 has seven records: a link to a cited one, a redaction, an erasure, a retired body, a key
+    change.
+    """
     log = MemoryLog("mandate.example/full", time_us=T0, map_bits=3, seed="full")
     who = ["person:Ann", "group:g1"]
     at = [0]

@@ -1,4 +1,6 @@
-"""Writing bundles: what the writer makes the verifier accepts, whatever the range, the size and what is withheld."""
+"""Writing bundles: what the writer makes the verifier accepts, whatever the range, the size and what is
+withheld.
+"""
 
 import json
 from dataclasses import replace
@@ -15,7 +17,9 @@ from tests.trail.memory import SECOND, T0, MemoryLog, build_full_log, bundle_of
 
 @pytest.fixture(scope="module")
 def long_log() -> MemoryLog:
-    """Two subjects turn by turn: every second leaf is a gap, so that the multi-proof fills more than a line."""
+    """Two subjects turn by turn: every second leaf is a gap, so that the multi-proof fills more than a
+    line.
+    """
     log = MemoryLog("mandate.example/long", time_us=T0, map_bits=4, seed="long")
     for number in range(1, 2 * HASHES_IN_A_LINE + 400):
         record, _ = log.draft(number, [f"group:g{number % 2}"], T0 + number)
@@ -26,7 +30,9 @@ def long_log() -> MemoryLog:
 
 @pytest.mark.parametrize("hashes", [HASHES_IN_A_LINE - 1, HASHES_IN_A_LINE, HASHES_IN_A_LINE + 1])
 def test_a_multi_proof_is_cut_into_full_lines(long_log, hashes, tmp_path):
-    """At one hash less than a line, just a line, and one more, the bundle has the right lines and is accepted."""
+    """At one hash less than a line, just a line, and one more, the bundle has the right lines and is
+    accepted.
+    """
     indices = long_log.subject_indices[long_log.tag("group", "g1")]
 
     def needed(a: int, b: int) -> int:

@@ -1,4 +1,4 @@
-"""Hostile bundles: whatever is done to a good one, it is never accepted, never surprises, never takes long."""
+"""Hostile bundles: whatever is done to a good one, it is never accepted and never takes long."""
 
 import json
 import time
@@ -124,7 +124,8 @@ def test_changed_members_are_refused(data, policy):
         holder[path[-1]] = old + data.draw(st.sampled_from([-1, 1]))
     else:
         holder[path[-1]] = data.draw(odd_values)
-    # That a field is held back, and not redacted, is for the exporter to say: that alone is another good bundle.
+    # That a field is held back, and not redacted, is for the exporter to say: that alone is another good
+    # bundle.
     held_back = "withheld" in path and holder.get(path[-1], 0) is None
     if all(isinstance(line, dict) and "kind" in line for line in lines) and not held_back:
         refused(sealed(lines), policy)

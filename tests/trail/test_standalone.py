@@ -12,7 +12,11 @@ from service.trail import standalone
 from service.trail.standalone import JoinError, build, source
 from tests.trail.memory import EXAMPLE
 
-PRELUDE = "import sys; sys.path.append(sys.argv.pop(1)); import runpy; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+PRELUDE = """
+import runpy, sys
+sys.path.append(sys.argv.pop(1))
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The verifier: the untouched bundle is accepted, and every code of section 10 is reached by a tampered one."""
+"""The verifier: the untouched bundle is accepted, and every code of section 10 is reached by a tampered
+one.
+"""
 
 import json
 from collections.abc import Callable
@@ -848,7 +850,7 @@ def test_what_nobody_foresaw_is_a_rejection(tmp_path, monkeypatch):
 
 
 def test_the_command_speaks_both_languages_and_exits_as_it_judges(tmp_path, capfdbinary):
-    """The first line is for programs, the rest for people; a mistaken command line is never a failed proof."""
+    """The first line is for programs, the rest for people; a mistaken command line proves nothing."""
     honest().judge(tmp_path)
     arguments = [str(tmp_path / "bundle"), "--policy", str(tmp_path / "policy")]
     assert main([*arguments, "--subject", "group:g1", "--lang", "zh"]) == 0

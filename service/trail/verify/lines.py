@@ -1,4 +1,4 @@
-"""Step 1 of the verifier: the lines of a bundle, under the limits, canonical and in order (trail-format section 9)."""
+"""Step 1 of the verifier: lines under the limits, canonical, in order (trail-format section 9)."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -36,8 +36,8 @@ _LINE_MEMBERS: Final[dict[str, dict[str, Any]]] = {
 class Lines:
     """The lines of a bundle, one after another, by kind.
 
-    The file is read twice: once for its end line, so that a cut-off file is called cut off; then for its content,
-    one line in memory at a time. `number` is the line last taken, from 1.
+    The file is read twice: once for its end line, so that a cut-off file is called cut off; then for its
+    content, one line in memory at a time. `number` is the line last taken, from 1.
     """
 
     def __init__(self, file: BinaryIO) -> None:

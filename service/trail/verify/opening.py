@@ -1,4 +1,4 @@
-"""Steps 2 to 8 of the verifier: whom a bundle is about, who stands for it, and where the subject is in the map."""
+"""Steps 2 to 8 of the verifier: who is meant, who stands for it, where the subject is in the map."""
 
 from hashlib import sha256
 from typing import Any, Final

@@ -21,7 +21,9 @@ from service.trail.verify.verdict import Facts, Fault
 
 
 class Records:
-    """The record and cited lines of a bundle. `promised` is the record hash of a receipt, to be looked out for."""
+    """The record and cited lines of a bundle. `promised` is the record hash of a receipt, to be looked out
+    for.
+    """
 
     def __init__(
         self, lines: Lines, policy: Policy, opening: Opening, facts: Facts, promised: bytes | None

@@ -1,6 +1,7 @@
-"""Who refers to whom: ids, links and deletions among the records shown (trail-format sections 9.1 and 10, step 10).
+"""Step 10 of the verifier: ids, links and deletions among the records shown (trail-format section 9.1).
 
-A line may refer to a later one, so what is not answered yet waits, packed: memory grows with the file, never faster.
+A line may refer to a later one, so what is not answered yet waits, packed: memory grows with the file,
+never faster.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ class Deletion:
 
     @classmethod
     def of(cls, record: dict[str, Any], index: int) -> "Deletion | None":
-        """The deletion a record orders, None if it orders none: it must be done, have a basis, and say what."""
+        """The deletion a record orders, None if it orders none: it must be done, have a basis, and say
+        what.
+        """
         act, p = record["act"], record["p"]
         if record["out"] != "done" or not record["basis"]:
             return None
@@ -57,8 +60,8 @@ class References:
     def __init__(self) -> None:
         self._ids: dict[bytes, int] = {}
         self._cited: list[bytes] = []
-        # Ids not among the records of the range that something refers to: the lowest index of a record linking to
-        # it, None if only a deletion names it.
+        # Ids not among the records of the range that something refers to: the lowest index of a record
+        # linking to it, None if only a deletion names it.
         self._referred: dict[bytes, int | None] = {}
         self._deletions: dict[bytes, Deletion] = {}
         # Id of the deleting record || u64 own index || own id || u8 k || k tags || names joined by a comma.

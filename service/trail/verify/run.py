@@ -34,8 +34,8 @@ def verify_bundle(
 ) -> Verdict:
     """Judge a bundle by the reader's policy, and write his state after acceptance.
 
-    `state` need not exist yet; it is then written for the first time. `subject` is (type, id) if the reader asked
-    for one. Never raises but for an interrupt: whatever is not foreseen is a rejection.
+    `state` need not exist yet; it is then written for the first time. `subject` is (type, id) if the reader
+    asked for one. Never raises but for an interrupt: whatever is not foreseen is a rejection.
     """
     facts = Facts()
     try:
@@ -101,7 +101,9 @@ def _subject(text: str) -> tuple[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the verifier from a command line; returns 0 accepted, 2 the proof failed, 3 it could not be judged."""
+    """Run the verifier from a command line; returns 0 accepted, 2 the proof failed, 3 it could not be
+    judged.
+    """
     parser = _Parser(prog="verify", description=_USAGE)
     parser.add_argument("bundle", type=Path, help="the evidence bundle / 证据包")
     parser.add_argument("--policy", type=Path, required=True, help="whom you trust / 信任文件")

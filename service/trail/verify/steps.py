@@ -1,4 +1,4 @@
-"""The verifier as a whole: opening, records, then what holds across all that is shown (trail-format section 10)."""
+"""The verifier as a whole: opening, records, then what holds across them (trail-format section 10)."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -96,7 +96,8 @@ class Check:
     def _new_state(self, opening: Opening) -> State:
         facts, old = self.facts, self._state
         new = State(facts.origin, facts.size, facts.root, old.subjects if old else {})
-        # A part that could not be compared must not displace what a later, complete bundle can be compared with.
+        # A part that could not be compared must not displace what a later, complete bundle can be compared
+        # with.
         if facts.n and (opening.tag not in new.subjects or facts.subject_compared is not None):
             new = new.with_subject(opening.tag, facts.n, facts.subject_root)
         return new

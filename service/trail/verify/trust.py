@@ -1,4 +1,4 @@
-"""What the reader brings: his policy, the state he keeps between checks, a receipt (trail-format section 10)."""
+"""What the reader brings: policy, state of earlier checks, receipt (trail-format section 10)."""
 
 import json
 import os
@@ -178,7 +178,9 @@ def _tag_keys(value: Any) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class State:
-    """What the reader saw last: the log's size and root, and per subject tag its number of records and root."""
+    """What the reader saw last: the log's size and root, and per subject tag its number of records and
+    root.
+    """
 
     origin: str
     size: int

@@ -1,7 +1,7 @@
-"""What the verifier says: its codes in the words of a lawyer, in English and Chinese, and the verdict as text.
+"""What the verifier says: its codes and its verdict in the words of a lawyer, in English and Chinese.
 
-Codes are stable: programs and case files quote them. Section 10 of the trail format; E_FILE and E_UNFORESEEN are the
-verifier's own.
+Codes are stable: programs and case files quote them. Section 10 of the trail format; E_FILE and
+E_UNFORESEEN are the verifier's own.
 """
 
 from dataclasses import dataclass, field
@@ -77,7 +77,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "日志或该主体的历史比以前向您出示的更短。",
     ),
     "E_FORK": (
-        "The log or the subject's history does not continue what you were shown before: it was changed since.",
+        "The log or the subject's history does not continue what you were shown before: it was changed.",
         "日志或该主体的历史不是以前向您出示的内容的延续：事后有改动。",
     ),
     "E_NO_CONSISTENCY": (
@@ -157,7 +157,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "记录在该主体的全部记录中的编号不对。",
     ),
     "E_CITED": (
-        "A further record is shown to which nothing in the file refers, or which belongs in the range itself.",
+        "A further record is shown to which nothing refers, or which belongs in the range itself.",
         "附带出示的记录未被文件中任何内容引用，或本应列入范围之内。",
     ),
     "E_DUP_ID": (
@@ -198,8 +198,8 @@ CODES: Final[dict[str, tuple[str, str]]] = {
 class Fault(Exception):  # noqa: N818
     """Why a bundle is not accepted: a code of section 10 and the place it concerns.
 
-    `index` is a log index, `line` a line of the file from 1, `name` a field or member. `undecided` means that the
-    reader lacks something; otherwise the proof failed.
+    `index` is a log index, `line` a line of the file from 1, `name` a field or member. `undecided` means
+    that the reader lacks something; otherwise the proof failed.
     """
 
     def __init__(
@@ -393,7 +393,7 @@ def _of_content(facts: Facts) -> list[tuple[str, str]]:
     shown, held, deleted = facts.fields_shown, facts.fields_withheld, facts.fields_redacted
     said = [
         (
-            f"Personal values: {shown} shown and proved, {held} held back, {deleted} deleted by a record shown.",
+            f"Personal values: {shown} proved, {held} held back, {deleted} deleted by a record shown.",
             f"个人信息：{shown} 项已出示并证实，{held} 项被保留，{deleted} 项已由所出示的记录删除。",
         ),
         (
