@@ -1,5 +1,6 @@
 """Hostile bundles: whatever is done to a good one, it is never accepted and never takes long."""
 
+import io
 import json
 import time
 from hashlib import sha256
@@ -11,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.trail.note import to_base64
-from service.trail.verify import verify_bundle
+from service.trail.verify import Fault, Policy, verify_bundle
+from service.trail.verify.lines import Lines
+from service.trail.verify.steps import Check
 from tests.trail.memory import EXAMPLE, build_full_log, bundle_of
 from tests.trail.test_verify import lines_of, sealed
 
@@ -168,14 +171,16 @@ def test_bombs_are_refused_at_once(data, policy):
 
 @given(data=st.binary(max_size=300))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_policy_and_state_leave_the_matter_undecided(data, tmp_path):
-    """A trust file or state of any bytes is never taken for one."""
+def test_bytes_are_no_policy_no_state_and_no_receipt(data, tmp_path):
+    """A trust file, state or receipt of any bytes is never taken for one."""
     odd = tmp_path / "odd"
     odd.write_bytes(data)
     bundle = EXAMPLE / "group-g1.bundle"
     assert verify_bundle(bundle, policy=odd).outcome == "UNDECIDED"
     verdict = verify_bundle(bundle, policy=EXAMPLE / "trust.json", state=odd)
     assert (verdict.outcome, verdict.code) == ("UNDECIDED", "E_STATE")
+    verdict = verify_bundle(bundle, policy=EXAMPLE / "trust.json", receipt=odd)
+    assert (verdict.outcome, verdict.code) == ("REJECTED", "E_RECEIPT")
 
 
 @given(data=st.data())
@@ -192,3 +197,31 @@ def test_a_policy_with_any_odd_member_never_surprises(data, tmp_path):
     odd.write_text(json.dumps(policy))
     bundle.write_bytes(BUNDLE)
     assert verify_bundle(bundle, policy=odd).code != "E_UNFORESEEN"
+
+
+@hostile
+@given(data=st.data())
+def test_a_changed_receipt_is_refused(data, policy):
+    """Any byte of a receipt changed, and it is no receipt of the service."""
+    receipt = bytearray(LOG.receipt(1))
+    at = data.draw(st.integers(0, len(receipt) - 1))
+    receipt[at] ^= data.draw(st.integers(1, 255))
+    bundle, odd = policy.with_name("bundle"), policy.with_name("receipt")
+    bundle.write_bytes(BUNDLE)
+    odd.write_bytes(bytes(receipt))
+    verdict = verify_bundle(bundle, policy=policy, receipt=odd)
+    assert (verdict.outcome, verdict.code) == ("REJECTED", "E_RECEIPT")
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused():
+    """The file is read twice; if it is another file the second time, it is not accepted, however good."""
+
+    class Changing(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0) -> int:
+            self.__init__(bundle_of(LOG))
+            return super().seek(offset, whence)
+
+    check = Check(Policy.parse(json.dumps(LOG.policy()).encode()))
+    with pytest.raises(Fault) as found:
+        check.run(Lines(Changing(BUNDLE)))
+    assert found.value.code == "E_TRUNCATED"
