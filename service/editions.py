@@ -11,6 +11,7 @@ from typing import Self
 
 import structlog
 
+from service.action import actions
 from service.db import DatabaseUnavailable, Db, queries
 from service.policy import Policy, PolicyError
 
@@ -24,7 +25,7 @@ _ALWAYS = dt.datetime.min.replace(tzinfo=dt.UTC)
 class Editions:
     """The adopted editions in order. Before the first is adopted, the policy folder's is taken (`founding` is set)."""
 
-    def __init__(self, db: Db, cache: Path, folder: Policy, known: Collection[str] | None) -> None:
+    def __init__(self, db: Db, cache: Path, folder: Policy, known: Collection[str]) -> None:
         """Use `Editions.open`."""
         self._db = db
         self._cache = cache

@@ -8,7 +8,6 @@ from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.callers import Callers
 from service.clock import to_us
 from service.trail.writing import uuid7
 from service.watch import Watching
@@ -36,9 +35,9 @@ def numbered(app: ASGIApp) -> ASGIApp:
             if message["type"] == "http.response.start":
                 answering: Any = message
                 status = answering["status"]
-                callers: Callers | None = state.get("callers")
-                shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-                left = callers.left(shown) if callers is not None and shown else ()
+                callers: Any = state.get("callers")
+                shown = next((value for name, value in inside["headers"] if name == b"authorization"), b"")
+                left: Any = callers.left(shown) if callers is not None and shown else ()
                 answering["headers"] = [*answering["headers"], (b"x-request-id", request_id), *left]
             await send(message)
 

@@ -181,7 +181,7 @@ async def read_trail(
         next=None if page.after is None else asked.cursor_to(page.after, first),
         read_record_id=read,
     )
-    return _answered(request, caller, answer)
+    return _answered(answer)
 
 
 @get("/v1/records/{record_id:str}", operation_id="trail.record", tags=["trail"])
@@ -195,7 +195,7 @@ async def read_record(request: Request[Any, Any, Any], record_id: FromPath[str])
     if isinstance(read, Response):
         return read
     [item] = await _told(state.db, state["keys"], [found], caller)
-    return _answered(request, caller, RecordAnswer(item=item, read_record_id=read))
+    return _answered(RecordAnswer(item=item, read_record_id=read))
 
 
 @get("/v1/responsibility/{subject_type:str}/{subject_id:str}", operation_id="trail.chain", tags=["trail"])
@@ -230,7 +230,7 @@ async def read_responsibility(
     if found is None:
         if chain is None:
             raise Refusal(Code.UNKNOWN, pointer="at", why="not registered yet")
-        return _answered(request, caller, Responsibility(chain=chain, read_record_id=read))
+        return _answered(Responsibility(chain=chain, read_record_id=read))
     [act] = await _told(db, state["keys"], [found], caller)
     follows = await reading.find(db, found.body["links"])
     proposal = next((one for one in follows if one.body["out"] == "proposed"), None)
@@ -245,7 +245,7 @@ async def read_responsibility(
         follows=[_step(one) for one in follows],
         read_record_id=read,
     )
-    return _answered(request, caller, answer)
+    return _answered(answer)
 
 
 ROUTES = [read_trail, read_record, read_responsibility]
@@ -281,7 +281,7 @@ async def _look(
     return answer.record_id
 
 
-def _answered(request: Request[Any, Any, Any], caller: Caller, body: Any) -> Response[bytes]:
+def _answered(body: Any) -> Response[bytes]:
     headers = {"cache-control": "private, no-store"}
     return Response(encode(body), media_type="application/json", headers=headers)
 

@@ -251,7 +251,7 @@ class Checkpoint:
     def parse(cls, text: str) -> "Checkpoint":
         """The checkpoint of exactly three lines. Raises NoteError for anything else. Section 7."""
         lines = text.split("\n")
-        if len(lines) != 4 or lines[3]:  # noqa: PLR2004
+        if len(lines) != 4 or lines[3]:
             raise NoteError("a checkpoint has exactly three lines")
         _check_name(lines[0])
         size = _number(lines[1])
@@ -283,7 +283,7 @@ class Promise:
     def parse(cls, text: str) -> "Promise":
         """The promise of exactly six lines. Raises NoteError for anything else. Section 4.2."""
         lines = text.split("\n")
-        if len(lines) != 7 or lines[0] != "mandate-receipt/v1" or lines[6]:  # noqa: PLR2004
+        if len(lines) != 7 or lines[0] != "mandate-receipt/v1" or lines[6]:
             raise NoteError("not the six lines of a receipt")
         if not _RECORD_ID.fullmatch(lines[2]) or not _RECORD_HASH.fullmatch(lines[3]):
             raise NoteError("a receipt without the id or the hash of a record")
@@ -306,7 +306,7 @@ class KeyChange:
     def parse(cls, text: str) -> "KeyChange":
         """The key change of exactly five lines. Raises NoteError for anything else. Section 5."""
         lines = text.split("\n")
-        if len(lines) != 6 or lines[0] != "mandate-trail/1 key" or lines[5]:  # noqa: PLR2004
+        if len(lines) != 6 or lines[0] != "mandate-trail/1 key" or lines[5]:
             raise NoteError("not the five lines of a key entry")
         old, new = (Vkey.parse(line, ED25519) for line in lines[2:4])
         if old == new or old.name != lines[1] or new.name != lines[1]:

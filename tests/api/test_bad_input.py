@@ -123,7 +123,7 @@ async def test_a_huge_body_is_413(database: Any, tmp_path: Any) -> None:
         assert said(await raw(house, b" " * 2048))[1] == "malformed"
 
 
-PATHS = ["/", "/nothing", "/v1", "/v2/groups/g/mutes", "/v1/groups/g%2Fh/mutes", "/v1/groups//mutes", "/v1/groups/g/mutes/dan/more", "/V1/groups/g/mutes", "/v1/groups/../keys2"]  # fmt: skip
+PATHS = ["/", "/nothing", "/v1", "/v2/groups/g/mutes", "/v1/groups/g%2Fh/mutes", "/v1/groups/g/mutes/dan/more", "/V1/groups/g/mutes", "/v1/groups/../keys2"]  # fmt: skip
 
 
 async def test_an_unknown_route_is_not_found(house: House) -> None:

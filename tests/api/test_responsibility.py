@@ -145,9 +145,9 @@ async def test_an_account_is_answered_for_by_its_operator(group: House) -> None:
             MORNING,
         )
         await tx.execute(
-            "INSERT INTO account (account_id, name, klass, operator_id, profile, jurisdiction, created_at, version,"
+            "INSERT INTO account (account_id, name, name_key, klass, operator_id, profile, jurisdiction, created_at, version,"
             " followers, reads_per_post, tier_basis, by_record) VALUES"
-            " ('a', 'n', 'life', 'op', '', 'CN-110000', $1, 1, 0, 0, '{}', 'r-a')",
+            " ('a', 'n', 'n', 'life', 'op', '', 'CN-110000', $1, 1, 0, 0, '{}', 'r-a')",
             MORNING,
         )
     for path in ("account/a", "operator/op"):

@@ -195,7 +195,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class Fault(Exception):  # noqa: N818
+class Fault(Exception):
     """Why a bundle is not accepted: a code of section 10 and the place it concerns.
 
     `index` is a log index, `line` a line of the file from 1, `name` a field or member. `undecided` means
