@@ -67,7 +67,7 @@ BODIES = [
         (b'{"person_id": "dan", "seconds": 60, "note": "\\u0378"}', "/note"),
         (b'{"person_id": "dan", "seconds": 60, "note": "a\\u0000b"}', "/note"),
         (b'{"person_id": "d\xff", "seconds": 60}', ""),
-        (b'\xff\xfe{\x00}\x00', ""),
+        (b"\xff\xfe{\x00}\x00", ""),
         (b'\xef\xbb\xbf{"person_id": "dan", "seconds": 60}', ""),
         (b"[" * 5000 + b"]" * 5000, ""),
         (b'{"note":' * 5000 + b"1" + b"}" * 5000, ""),
