@@ -189,7 +189,7 @@ async def _serve(settings: Settings, *, own: bool) -> None:
     app = create_app(settings)
     # The lifespan is ours and not the server's, so that a database out of reach is one line and not a traceback.
     async with app.lifespan():
-        fresh = await found_by_default(app) if own else []
+        fresh = await found_by_default(app.state.door, app.state.db) if own else []
         server = Server(
             app,
             settings.host,

@@ -25,6 +25,7 @@ from tests.kit import House
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILE = REPOSITORY / "openapi" / "openapi.json"
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 IDS = {"standing": "moderator"}
 
 
@@ -151,20 +152,27 @@ async def test_the_document_is_served_to_everybody(house: House, described: dict
 # Strangers' tools
 
 
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a client package made from the document alone."""
+    folder = tmp_path_factory.mktemp("client")
+    (folder / "config.yml").write_text("post_hooks: []\npackage_name_override: mandate_client\n")
+    made = subprocess.run(
+        [Path(sys.executable).parent / "openapi-python-client", "generate", "--path", str(FILE), "--meta", "none",
+         "--config", str(folder / "config.yml"), "--output-path", str(folder / "mandate_client"), "--fail-on-warning"],
+        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    return folder
+
+
 @pytest.mark.anyio
 @pytest.mark.slow
 async def test_a_generated_client_drives_the_house(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    house: House, generated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client made from the document alone mutes somebody, is refused with a problem, and reads a list."""
-    (tmp_path / "config.yml").write_text("post_hooks: []\npackage_name_override: mandate_client\n")
-    made = subprocess.run(
-        [Path(sys.executable).parent / "openapi-python-client", "generate", "--path", str(FILE), "--meta", "none",
-         "--config", str(tmp_path / "config.yml"), "--output-path", str(tmp_path / "mandate_client"), "--fail-on-warning"],
-        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stdout + made.stderr
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(generated))
     client_of = importlib.import_module("mandate_client").AuthenticatedClient
     models = importlib.import_module("mandate_client.models")
     mute = importlib.import_module("mandate_client.api.group.group_mute")
@@ -213,8 +221,7 @@ def test_schemathesis_finds_no_answer_that_is_not_described(tmp_path: Path) -> N
                  "--header", f"Authorization: Bearer {tokens[who]}", "--phases", "examples,coverage,fuzzing",
                  "--max-examples", "6", "--workers", "1", "--seed", "1", "--generation-database", "none",
                  "--request-timeout", "20", "--suppress-health-check", "all", "--no-color",
-                 "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
-                 "response_schema_conformance"],
+                 "--checks", CHECKS],
                 cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False, env=environment,
             )  # fmt: skip
             assert thrown.returncode == 0, thrown.stdout[-6000:] + thrown.stderr[-2000:]

@@ -99,7 +99,7 @@ async def answer_to(
 
 def headers_of(request: Request[Any, Any, Any]) -> dict[bytes, bytes]:
     """The headers by lower-case name. Raises Refusal `malformed` where one that means something here is said twice."""
-    pairs = request.scope["headers"]
+    pairs: Any = request.scope["headers"]
     headers = {name.lower(): value for name, value in pairs}
     if len(headers) < len(pairs):
         names = [name.lower() for name, _ in pairs]

@@ -36,7 +36,7 @@ def numbered(app: ASGIApp) -> ASGIApp:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 callers: Callers | None = state.get("callers")
-                shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+                shown = next((value for name, value in inside["headers"] if name == b"authorization"), b"")
                 left = callers.left(shown) if callers is not None and shown else ()
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id), *left]
             await send(message)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import rich_click as click
 
+from service.action import ID_PATTERN
 from service.commands import CommandError, shown
+from service.db import Db
 from service.domain.staff import HEAD, Office
-from service.founding import Founder, FreshKey, found
+from service.door import Door
+from service.founding import Founder, FreshKey, found, is_founded
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from litestar import Litestar
 
 DEFAULT_STAFF = (
     Founder("head", ["head_of_content_safety"]),
@@ -32,12 +32,11 @@ WARNING = (
 )
 
 
-async def found_by_default(app: Litestar) -> list[FreshKey]:
+async def found_by_default(door: Door, db: Db) -> list[FreshKey]:
     """Found a house where there is no staff yet; return the fresh keys, none where it was founded before."""
-    async with app.state.db.read() as db:
-        if await db.fetchval("SELECT EXISTS (SELECT FROM staff)"):
-            return []
-    return await found(app.state.door, app.state.db, DEFAULT_STAFF, ["im"])
+    if await is_founded(db):
+        return []
+    return await found(door, db, DEFAULT_STAFF, ["im"])
 
 
 def print_keys(fresh: Sequence[FreshKey], staff: Sequence[Founder], output: str = "table") -> None:
@@ -65,7 +64,7 @@ def founders(staff: Sequence[str]) -> list[Founder]:
         staff_id, _, rest = text.partition("=")
         offices, _, person = rest.partition("@")
         holds: list[Any] = [one for one in offices.split(",") if one]
-        if not staff_id or not holds or any(one not in known for one in holds):
+        if not ID_PATTERN.fullmatch(staff_id) or not holds or any(one not in known for one in holds):
             raise CommandError(f"--staff {text}: write ID=STANDING,... with {', '.join(known)}")
         result.append(Founder(staff_id, holds, person or None))
     if len({one.staff_id for one in result}) < len(result):
