@@ -46,6 +46,8 @@ COMMENT ON TABLE groups IS 'A conversation with members and one answerable owner
 CREATE INDEX groups_owner_idx ON groups (owner_id) WHERE dissolved_at IS NULL;
 CREATE INDEX groups_succession_idx ON groups (succession_due_at) WHERE succession_due_at IS NOT NULL;
 CREATE INDEX groups_offer_idx ON groups ((offer ->> 'until')) WHERE offer IS NOT NULL;
+CREATE INDEX groups_waiting_idx ON groups ((tier_basis -> 'waiting' ->> 'since'))
+WHERE tier_basis -> 'waiting' ->> 'since' IS NOT NULL;
 CREATE INDEX groups_override_idx ON groups ((override ->> 'until')) WHERE override IS NOT NULL;
 
 CREATE TABLE role (
@@ -63,6 +65,7 @@ COMMENT ON TABLE role IS 'Who was what in which group, from when to when, by who
 CREATE UNIQUE INDEX role_open ON role (group_id, person_id) WHERE until_at IS NULL;
 CREATE UNIQUE INDEX role_one_owner ON role (group_id) WHERE until_at IS NULL AND rank = 3;
 CREATE INDEX role_person_idx ON role (person_id) WHERE until_at IS NULL;
+CREATE INDEX role_offices_idx ON role (group_id, from_at) WHERE rank > 1; -- who answered at an instant
 
 CREATE TABLE mute (
     by_record text PRIMARY KEY,              -- record that set it

@@ -29,6 +29,7 @@ CREATE INDEX operator_person_idx ON operator (answerable_person);
 CREATE TABLE account (
     account_id text PRIMARY KEY,
     name text NOT NULL,
+    name_key text NOT NULL,                  -- the name as far as it distinguishes; never given again (A5)
     klass text NOT NULL,
     operator_id text NOT NULL,
     profile text NOT NULL,
@@ -43,18 +44,20 @@ CREATE TABLE account (
     quality_source text,
     last_used_at timestamptz,
     tier bigint CHECK (tier BETWEEN 1 AND 4),  -- null until ranked
-    tier_basis jsonb NOT NULL,
-    override jsonb,
+    tier_basis jsonb,                        -- what the tier rests on, input by input (S078); null until ranked
+    override jsonb,                          -- {tier, until, by_record} while one stands over the ranked tier
     next_recheck_at timestamptz,
     closed_at timestamptz,
     closed_how text CHECK (closed_how IN ('owner', 'measure', 'refused')),
     by_record text NOT NULL,
+    CONSTRAINT account_name_key UNIQUE (name_key),
     CONSTRAINT account_closed_how CHECK ((closed_at IS NULL) = (closed_how IS NULL)),
     CONSTRAINT account_one_answer CHECK (accepted_at IS NULL OR refused_at IS NULL)
 );
 COMMENT ON TABLE account IS 'A public account: it addresses an unlimited public.';
 CREATE INDEX account_operator_idx ON account (operator_id);
 CREATE INDEX account_list_idx ON account (klass, tier, account_id);
+CREATE INDEX account_recheck_idx ON account (next_recheck_at) WHERE closed_at IS NULL;
 CREATE INDEX account_override_idx ON account ((override ->> 'until')) WHERE override IS NOT NULL;
 
 GRANT SELECT, INSERT, UPDATE ON operator, account TO mandate_service;

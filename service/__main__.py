@@ -211,6 +211,8 @@ async def _serve(settings: Settings, *, own: bool) -> None:
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        # Streams end by themselves when told; else they would be cut off only after STOP_SECONDS.
+        app.state.stopping.set()
         await _end(server, serving)
 
 

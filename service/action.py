@@ -180,6 +180,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     created: ClassVar[bool] = False
     #: Members whose texts are kept byte for byte: neither brought into NFC nor refused for ending in a newline.
     verbatim: ClassVar[frozenset[str]] = frozenset()
+    #: Where the key reaches is part of the act's own relation `in_scope`, refused as `outside_scope` (S189).
+    scoped: ClassVar[bool] = False
 
     def target(self, here: Situation) -> Subject:
         """What the act is about."""

@@ -7,16 +7,36 @@ from contextlib import asynccontextmanager, suppress
 from litestar import Litestar
 from litestar.datastructures import State
 
-from service.api import approvals, documentation, health, office, order, ownership
+from service.api import (
+    accounts,
+    approvals,
+    batches,
+    changes,
+    checks,
+    documentation,
+    groups,
+    health,
+    joining,
+    metrics,
+    office,
+    operators,
+    order,
+    ownership,
+    people,
+    trails,
+)
+from service.api.batches import asking_of
 from service.api.callers import Callers
 from service.api.documentation import openapi_config
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
 from service.db import Db, require_schema
+from service.domain.trails import ReadTrail
 from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
+from service.outbox import Outbox
 from service.settings import Settings
 from service.sweep import Sweep
 from service.trail.keys import TrailKeys
@@ -31,6 +51,24 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     chosen = clock or (FileClock(settings.clock_file) if settings.clock_file else Clock())
 
     watch = Watching()
+    routes = [
+        *health.ROUTES,
+        *people.ROUTES,
+        *operators.ROUTES,
+        *groups.ROUTES,
+        *joining.ROUTES,
+        *order.ROUTES,
+        *ownership.ROUTES,
+        *accounts.ROUTES,
+        *approvals.ROUTES,
+        *office.ROUTES,
+        *trails.ROUTES,
+        *batches.ROUTES,
+        *checks.ROUTES,
+        *changes.ROUTES,
+        *documentation.ROUTES,
+        *(metrics.ROUTES if settings.metrics else ()),
+    ]
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -45,6 +83,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             sweep = Sweep(db, door, chosen, editions)
             app.state.update({"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep})
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
+            app.state.outbox = Outbox(db)
+            app.state.stopping = asyncio.Event()
+            watch.watch_waiting(door.waiting)
             door.open()
             await adopt_first_edition(door, editions, chosen)
             following = asyncio.create_task(editions.follow(), name="editions")
@@ -52,6 +93,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             try:
                 yield
             finally:
+                app.state.stopping.set()
                 await sweep.close()
                 following.cancel()
                 with suppress(asyncio.CancelledError):
@@ -61,21 +103,22 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             await db.close()
 
     app = Litestar(
-        route_handlers=[
-            *health.ROUTES,
-            *order.ROUTES,
-            *ownership.ROUTES,
-            *approvals.ROUTES,
-            *office.ROUTES,
-            *documentation.ROUTES,
-        ],
+        route_handlers=routes,
         lifespan=[lifespan],
         exception_handlers=HANDLERS,
-        state=State({"settings": settings, "clock": chosen, "watch": watch}),
+        state=State(
+            {
+                "settings": settings,
+                "clock": chosen,
+                "watch": watch,
+                "batched": asking_of(routes),
+                "checked": asking_of(routes, ReadTrail),
+            }
+        ),
         request_max_body_size=settings.body_limit,
         openapi_config=openapi_config(),
         logging_config=None,
     )
-    # Middleware would not see what the framework says of unknown routes and methods.
+    # Around the router and not as its middleware, which a path without a route never reaches.
     app.asgi_handler = numbered(app.asgi_handler)
     return app

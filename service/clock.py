@@ -5,6 +5,7 @@ Every instant of the house is UTC and whole milliseconds, so that what is record
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,6 +61,7 @@ def truncated(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
+@lru_cache(maxsize=4_096)
 def instant_text(at: datetime) -> str:
     """Return RFC 3339 text with exactly three decimals and Z."""
     return truncated(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -39,11 +39,13 @@ _CONSTRAINTS = {
     "person_pkey": Code.ALREADY_EXISTS,
     "groups_pkey": Code.ALREADY_EXISTS,
     "account_pkey": Code.ALREADY_EXISTS,
+    "account_name_key": Code.NAME_RESERVED,
     "operator_pkey": Code.ALREADY_EXISTS,
     "api_key_pkey": Code.ALREADY_EXISTS,
     "api_key_token_key": Code.ALREADY_EXISTS,
     "approval_open": Code.APPROVAL_PENDING,
     "groups_members_fit": Code.CAP_MEMBERS,
+    "join_request_open": Code.ALREADY_IN_STATE,
     "staff_role_open": Code.ALREADY_IN_STATE,
     "staff_post_held_once": Code.ALREADY_ASSIGNED,
     "edition_pkey": Code.ALREADY_EXISTS,
@@ -53,6 +55,8 @@ _CONSTRAINTS = {
 _MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open"})
 #: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
 _ROUNDS = 3
+#: So many subjects are remembered as told (`subject_name`).
+_NAMED = 200_000
 
 
 class Editions(Protocol):
@@ -67,9 +71,22 @@ class Watch(Protocol):
     """Who is told what the door did: logs and metrics. Gets codes and ids of records, never personal values."""
 
     def acted(
-        self, *, act: str, outcome: str, code: str, rule: str, record_id: str, request_id: str, seconds: float
+        self,
+        *,
+        act: str,
+        outcome: str,
+        code: str,
+        rule: str,
+        record_id: str,
+        request_id: str,
+        seconds: float,
+        stranger: bool,
     ) -> None:
-        """One action was answered."""
+        """One action was answered; `stranger`: with a refusal that is only counted (S006)."""
+        ...
+
+    def ran(self, *, acts: int, seconds: float) -> None:
+        """One set of so many acts went through."""
         ...
 
 
@@ -82,6 +99,16 @@ class Answer(msgspec.Struct, frozen=True):
     outcome: str = ""
     code: str = ""
     rule: str = ""
+    stranger: bool = False
+
+
+class Checked(NamedTuple):
+    """What an act would be answered at this instant, and the facts that decide it; None where they are not the caller's."""
+
+    answer: Answer
+    at: dt.datetime
+    edition: str
+    stand: Stand | None
 
 
 class Asked(msgspec.Struct, kw_only=True, eq=False):
@@ -149,6 +176,8 @@ class Door:
         self._limit = set_limit
         self._origin = origin
         self._waiting: deque[Asked] = deque()
+        self._named: set[Subject] = set()
+        self._naming: set[Subject] = set()
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
@@ -183,29 +212,52 @@ class Door:
         return await self._ask(asked)
 
     async def act_all(
-        self, actions: Sequence[Action], *, caller: Caller, key: str, batch: str, request_id: str = ""
+        self,
+        items: Sequence[tuple[int, Action, int | None]],
+        *,
+        caller: Caller,
+        key: str,
+        batch: str,
+        request_id: str = "",
     ) -> list[Answer]:
-        """Do many: an outcome per item in the order sent, one refusal never stops the others (S013)."""
-        asked = [
-            Asked(
-                action=action,
-                caller=caller,
-                request=request_of(action, caller, f"{key}\0{place}"),
-                batch=batch,
-                request_id=request_id,
-            )
-            for place, action in enumerate(actions)
-        ]
-        return list(await asyncio.gather(*(self._ask(one) for one in asked)))
+        """Do many: an outcome per item in the order sent, one refusal never stops the others (S013).
 
-    async def check(self, action: Action, *, caller: Caller, expected: int | None = None) -> Answer:
+        An item is its place in the call, which with `key` makes its request key, the action, and the version expected.
+        """
+        futures = [
+            self._enter(
+                Asked(
+                    action=action,
+                    caller=caller,
+                    request=request_of(action, caller, f"{key}\0{place}"),
+                    expected=expected,
+                    batch=batch,
+                    request_id=request_id,
+                )
+            )
+            for place, action, expected in items
+        ]
+        answers: list[Answer] = []
+        for answer in await asyncio.gather(*futures, return_exceptions=True):
+            if isinstance(answer, Refusal):
+                answers.append(_unrecorded(answer))
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                answers.append(answer)
+        return answers
+
+    async def check(self, action: Action, *, caller: Caller, expected: int | None = None) -> Checked:
         """Answer what the act would answer now, changing nothing (S014)."""
         asked = self._prepared(Asked(action=action, caller=caller, expected=expected))
+        at = self._clock.now()
+        policy = self._editions.at(at)
         async with self._db.read(snapshot=True) as db:
             facts = await self._look(db, [asked], lock=False)
-        at = self._clock.now()
-        outcome = self._decide(asked, facts, at, self._editions.at(at))
-        return self._answer(outcome, dry=True)
+            [outcome] = await self._propose(db, [self._decide(asked, facts, at, policy)])
+        answer = self._answer(outcome, dry=True)
+        hidden = answer.code in {Code.UNKNOWN.value, Code.KEY_INVALID.value, Code.KEY_SCOPE.value}
+        return Checked(answer, at, policy.edition, None if hidden else outcome.stand)
 
     def waiting(self) -> int:
         """How many actions wait for the writer now."""
@@ -219,12 +271,16 @@ class Door:
         return asked
 
     async def _ask(self, asked: Asked) -> Answer:
+        return await self._enter(asked)
+
+    def _enter(self, asked: Asked) -> asyncio.Future[Answer]:
+        """Queue an action for the writer; the future is its answer."""
         if self._writer is None or self._closing or self._writer.done():
             raise Refusal(Code.TRAIL_UNAVAILABLE)
         asked.answer = asyncio.get_running_loop().create_future()
         self._waiting.append(self._prepared(asked))
         self._wake.set()
-        return await asked.answer
+        return asked.answer
 
     # The writer
 
@@ -257,6 +313,7 @@ class Door:
 
     async def _run(self, chosen: Sequence[Asked]) -> None:
         """Run one set; what fails with it is run again one by one, so that only the culprit fails."""
+        since = time.perf_counter()
         try:
             answers = await self._db.run(lambda tx: self._set(tx, chosen))
         except DatabaseUnavailable as gone:
@@ -283,6 +340,8 @@ class Door:
                 return
             self._break(chosen, error)
             return
+        self._remember_names()
+        self._watch.ran(acts=len(answers), seconds=time.perf_counter() - since)
         for asked in chosen:
             answer = answers.get(id(asked))
             if answer is None:
@@ -299,6 +358,12 @@ class Door:
         except (DatabaseUnavailable, asyncpg.PostgresError):
             self._fail([asked], Refusal(Code.TRAIL_UNAVAILABLE))
 
+    def _remember_names(self) -> None:
+        """Take as told what the committed set told; kept small, since telling a name again only costs a row's look."""
+        if len(self._named) > _NAMED:
+            self._named.clear()
+        self._named |= self._naming
+
     def _deliver(self, asked: Asked, answer: Answer) -> None:
         self._watch.acted(
             act=action_name(asked.action),
@@ -308,6 +373,7 @@ class Door:
             record_id=answer.record_id,
             request_id=asked.request_id,
             seconds=time.perf_counter() - asked.since,
+            stranger=answer.stranger,
         )
         if asked.answer is not None and not asked.answer.done():
             asked.answer.set_result(answer)
@@ -345,6 +411,7 @@ class Door:
             answers[id(outcome.asked)] = answer
             if answer.record_id:
                 entries.append(self._entry(outcome, answer))
+        self._naming = {subject for entry in entries for subject in entry.told}
         if entries:
             await append(tx, entries, self._keys, at=at, edition=policy.edition)
         return answers
@@ -438,6 +505,8 @@ class Door:
             raise Refusal(Code.KEY_SCOPE, lacks="family", family=family)
         if key.tiers and stand.tier is not None and stand.tier not in key.tiers:
             raise Refusal(Code.KEY_SCOPE, lacks="tier", tier=stand.tier)
+        if asked.action.scoped:
+            return
         if key.jurisdictions and not any(contains(one, stand.jurisdiction) for one in key.jurisdictions):
             raise Refusal(Code.KEY_SCOPE, lacks="jurisdiction", jurisdiction=stand.jurisdiction)
 
@@ -448,7 +517,7 @@ class Door:
         elif stand.version is not None and asked.expected != stand.version:
             raise Refusal(Code.VERSION_STALE, version=stand.version)
 
-    async def _propose(self, tx: Tx, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    async def _propose(self, tx: Any, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Turn acts that need more people into proposals; a second one for the same act waits for nobody."""
         proposals = [one for one in outcomes if one.judged is not None and one.judged.persons > 1]
         if not proposals:
@@ -504,8 +573,8 @@ class Door:
         asked, here, stand, judged, refusal = outcome
         if judged is None:
             refusal = refusal or Refusal(Code.REFUSED)
-            recorded = not dry and refusal.code.recorded and _has_standing(asked.caller, stand)
-            record_id = here.record_id if recorded else ""
+            standing = _has_standing(asked.caller, stand)
+            record_id = here.record_id if not dry and refusal.code.recorded and standing else ""
             return Answer(
                 refusal.code.status,
                 _encode(problem(refusal, record_id)),
@@ -513,6 +582,9 @@ class Door:
                 "refused",
                 refusal.code.value,
                 refusal.rule,
+                stranger=not standing
+                and stand is not None
+                and asked.caller.kind not in {"founding", "sweep"},
             )
         proposed = judged.persons > 1
         target = asked.action.target(here)
@@ -590,7 +662,7 @@ class Door:
             sealed_for=change.sealed_for or target,
             links=change.links,
             effects=change.effects if answer.outcome == "done" else (),
-            born=_born(action, subjects) if answer.outcome == "done" else (),
+            told=[subject for subject in dict.fromkeys(subjects.values()) if subject not in self._named],
             request=asked.request,
             status=answer.status,
             answer=answer.body,
@@ -644,15 +716,10 @@ def _capacity(caller: Caller, target: Subject, standing: str | None) -> str | No
     return f"{target.type}.{standing}" if caller.kind == "person" else f"staff.{standing}"
 
 
-def _born(action: Action, subjects: dict[str, Subject]) -> Sequence[Subject]:
-    """Subjects this act brings into being: from here on their tag can be told."""
-    return tuple(set(subjects.values())) if action.created else ()
-
-
 def _unrecorded(refusal: Refusal) -> Answer:
     return Answer(
         refusal.code.status, _encode(problem(refusal)), "", "refused", refusal.code.value, refusal.rule
     )
 
 
-__all__ = ["Answer", "Asked", "Change", "Door", "Editions", "Effect", "Watch", "request_of"]
+__all__ = ["Answer", "Asked", "Change", "Checked", "Door", "Editions", "Effect", "Watch", "request_of"]

@@ -11,6 +11,7 @@ from typing import Self
 
 import structlog
 
+from service.action import actions
 from service.db import DatabaseUnavailable, Db, queries
 from service.policy import Policy, PolicyError
 
@@ -24,7 +25,7 @@ _ALWAYS = dt.datetime.min.replace(tzinfo=dt.UTC)
 class Editions:
     """The adopted editions in order. Before the first is adopted, the policy folder's is taken (`founding` is set)."""
 
-    def __init__(self, db: Db, cache: Path, folder: Policy, known: Collection[str] | None) -> None:
+    def __init__(self, db: Db, cache: Path, folder: Policy, known: Collection[str]) -> None:
         """Use `Editions.open`."""
         self._db = db
         self._cache = cache
@@ -38,7 +39,7 @@ class Editions:
     @classmethod
     async def open(cls, db: Db, folder: Path, *, cache: Path) -> Self:
         """Read the folder and every adopted edition. Raises PolicyError where the folder is broken, and nothing is served."""
-        known = None  # the nouns are not all built
+        known = list(actions())
         policy = await asyncio.to_thread(Policy.from_folder, folder, actions=known, cache=cache)
         editions = cls(db, cache, policy, known)
         await editions.refresh()

@@ -2,13 +2,23 @@
 
 import logging
 import sys
+import traceback
+from types import TracebackType
 from typing import Any, BinaryIO
 
 import msgspec
 import structlog
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_encode = msgspec.json.Encoder(enc_hook=repr).encode
+_MOST_CAUSES = 8
+
+
+def _name(value: Any) -> str:
+    """What stands for a value that is no JSON: its kind, for its text may hold anything."""
+    return f"<{type(value).__name__}>"
+
+
+_encode = msgspec.json.Encoder(enc_hook=_name).encode
 
 
 def set_up(level: str = "info", stream: BinaryIO | None = None) -> None:
@@ -25,7 +35,7 @@ def set_up(level: str = "info", stream: BinaryIO | None = None) -> None:
     structlog.configure(
         cache_logger_on_first_use=True,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        processors=[*before, structlog.processors.format_exc_info, _render],
+        processors=[*before, structlog.processors.ExceptionRenderer(_of_exc_info), _render],
         logger_factory=structlog.BytesLoggerFactory(file=out),  # type: ignore[arg-type]  a binary stream,
     )
     handler = _Lines(out)
@@ -43,6 +53,33 @@ def logger(name: str) -> Any:
     return structlog.get_logger(source=name)
 
 
+def trace(error: BaseException | None) -> str:
+    """Tell where an error arose: kinds, places and the database's code and constraint, for it and its causes.
+
+    Never a message, a local or a line of data: PostgreSQL's messages quote whole rows, others the value at fault.
+    """
+    told: list[str] = []
+    while error is not None and len(told) < _MOST_CAUSES:
+        kind = f"{type(error).__module__}.{type(error).__qualname__}"
+        marks = [
+            f" {name}={value}"
+            for name in ("sqlstate", "constraint_name", "errno")
+            if isinstance(value := getattr(error, name, None), str | int)
+        ]
+        frames = [f"  {one.filename}:{one.lineno} {one.name}" for one in _frames(error.__traceback__)]
+        told.append("\n".join([kind + "".join(marks), *frames]))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\ncaused by ".join(told)
+
+
+def _frames(where: TracebackType | None) -> traceback.StackSummary:
+    return traceback.StackSummary.extract(traceback.walk_tb(where), lookup_lines=False)
+
+
+def _of_exc_info(exc_info: Any) -> str:
+    return trace(exc_info[1])
+
+
 class _Lines(logging.Handler):
     """Writes a library's log record as one of our JSON lines."""
 
@@ -56,8 +93,11 @@ class _Lines(logging.Handler):
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
+        if record.name == "asyncio":
+            # Its further lines are the repr of tasks and errors.
+            event["event"] = event["event"].partition("\n")[0]
         if record.exc_info:
-            event["exception"] = logging.Formatter().formatException(record.exc_info)
+            event["exception"] = trace(record.exc_info[1])
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
         try:
             self._out.write(_encode(stamp(None, "", event)) + b"\n")

@@ -59,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Largest request body, in bytes."""
     rate_limit_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 600_000
     """Requests per minute and key."""
+    metrics: bool = True
+    """Serve `/metrics`, to this machine and to holders of a key of staff."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Events below this level are not written."""
     platform_id: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._:@-]{1,128}$")] = "mandate.localhost"

@@ -17,9 +17,12 @@ from service.action import Action, action_name
 from service.caller import Caller
 from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
+from service.domain.accounts.tiers import ExpireAccountOverride
 from service.domain.approvals import ExpireApproval
 from service.domain.groups.bars import ExpireBar
+from service.domain.groups.joining import ExpireRequest
 from service.domain.groups.mutes import ExpireMute, ExpireMuteAll
+from service.domain.groups.ranking import ExpireOverride, RankGroup
 from service.domain.ownership.succession import OpenSuccession, Orphan, Succeed
 from service.domain.ownership.transfer import ExpireTransfer
 from service.door import Door
@@ -51,7 +54,15 @@ DUE: tuple[Due, ...] = (
     Due("mutes_due", lambda row: ExpireMute(group_id=row["group_id"], person_id=row["person_id"])),
     Due("mutes_all_due", lambda row: ExpireMuteAll(group_id=row["group_id"])),
     Due("bars_due", lambda row: ExpireBar(group_id=row["group_id"], person_id=row["person_id"])),
+    Due(
+        "requests_due",
+        lambda row: ExpireRequest(group_id=row["group_id"], person_id=row["person_id"]),
+        days="admit_request_lapse_d",
+    ),
+    Due("group_overrides_due", lambda row: ExpireOverride(group_id=row["group_id"])),
+    Due("group_falls_due", lambda row: RankGroup(group_id=row["group_id"]), days="tier_down_wait_d"),
     Due("offers_due", lambda row: ExpireTransfer(group_id=row["group_id"])),
+    Due("account_overrides_due", lambda row: ExpireAccountOverride(account_id=row["account_id"])),
     Due("approvals_due", lambda row: ExpireApproval(approval_id=row["approval_id"])),
     Due("successions_due", lambda row: Succeed(group_id=row["group_id"])),
     Due("successions_due", lambda row: Orphan(group_id=row["group_id"])),

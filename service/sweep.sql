@@ -43,6 +43,15 @@ WHERE override IS NOT NULL
     AND dissolved_at IS NULL
 ORDER BY override ->> 'until', group_id LIMIT :most OFFSET :skipped;
 
+-- name: group_falls_due
+-- Groups whose lower result has held since :before (S079).
+SELECT group_id FROM groups
+WHERE tier_basis -> 'waiting' ->> 'since'
+        < to_char(:before::timestamptz AT TIME ZONE 'UTC' + interval '1 second', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    AND (tier_basis -> 'waiting' ->> 'since')::timestamptz <= :before::timestamptz
+    AND dissolved_at IS NULL
+ORDER BY tier_basis -> 'waiting' ->> 'since', group_id LIMIT :most OFFSET :skipped;
+
 -- name: account_overrides_due
 -- Accounts whose tier was set by hand until now.
 SELECT account_id FROM account

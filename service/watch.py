@@ -1,19 +1,94 @@
-"""What is told of each act and request: a JSON line and a count. Codes, rules and record ids; never a personal value."""
+"""What is told of each act and request: a JSON line and counts. Codes, rules and record ids; never a personal value.
+
+The metrics of one app stand in a registry of its own: several apps in one process do not mix.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _log = structlog.get_logger("mandate")
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 300, 1000, 4000)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Watching:
-    """Logs one line per governed action."""
+    """Logs one line per governed action and per request, and counts them."""
+
+    def __init__(self) -> None:
+        """Make the metrics; their labels are few and known, never a value of a caller's choice."""
+        self.registry = registry = CollectorRegistry()
+        self._actions = Counter(
+            "mandate_actions", "Governed acts answered.", ["act", "outcome", "code"], registry=registry
+        )
+        self._strangers = Counter(
+            "mandate_strangers_refused",
+            "Refusals of callers without standing; they are counted here and nowhere recorded (S006).",
+            ["act", "code"],
+            registry=registry,
+        )
+        self._action_seconds = Histogram(
+            "mandate_action_seconds",
+            "From asking the door to its answer.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._set_size = Histogram(
+            "mandate_set_size", "Acts in one transaction of the door.", buckets=_SIZES, registry=registry
+        )
+        self._set_seconds = Histogram(
+            "mandate_set_seconds", "One transaction of the door.", buckets=_SECONDS, registry=registry
+        )
+        self._requests = Counter(
+            "mandate_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+        )
+        self._request_seconds = Histogram(
+            "mandate_request_seconds", "From a request to its answer.", buckets=_SECONDS, registry=registry
+        )
+        self._reads = Counter(
+            "mandate_reads", "Reads of ordinary state, by kind of caller (S021).", ["by"], registry=registry
+        )
+        self._waiting = Gauge(
+            "mandate_door_waiting", "Acts waiting for the door's writer.", registry=registry
+        )
+        self._children: dict[Any, Any] = {}
+
+    def _child(self, counter: Counter, *labels: str) -> Any:
+        """The counter of these labels; looked up once."""
+        key = (counter, labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = counter.labels(*labels)
+        return child
+
+    def watch_waiting(self, waiting: Callable[[], int]) -> None:
+        """Ask `waiting` for the length of the door's queue whenever metrics are read."""
+        self._waiting.set_function(waiting)
 
     def acted(
-        self, *, act: str, outcome: str, code: str, rule: str, record_id: str, request_id: str, seconds: float
+        self,
+        *,
+        act: str,
+        outcome: str,
+        code: str,
+        rule: str,
+        record_id: str,
+        request_id: str,
+        seconds: float,
+        stranger: bool,
     ) -> None:
-        """One action was answered."""
+        """One action was answered; `stranger`: with a refusal that is only counted (S006)."""
+        self._child(self._actions, act, outcome, code).inc()
+        self._action_seconds.observe(seconds)
+        if stranger:
+            self._child(self._strangers, act, code).inc()
         _log.info(
             "act",
             act=act,
@@ -25,8 +100,24 @@ class Watching:
             ms=round(seconds * 1000, 2),
         )
 
-    def answered(self, *, method: str, route: str, status: int, request_id: str, seconds: float) -> None:
-        """One request was answered; `route` is the template, not the path."""
+    def ran(self, *, acts: int, seconds: float) -> None:
+        """One set of so many acts went through."""
+        self._set_size.observe(acts)
+        self._set_seconds.observe(seconds)
+
+    def read(self, *, by: str) -> None:
+        """Ordinary state was read by a caller of this kind."""
+        self._child(self._reads, by).inc()
+
+    def answered(
+        self, *, method: str, route: str, status: int, request_id: str, seconds: float, timed: bool
+    ) -> None:
+        """One request was answered; `route` is the template, not the path. Not `timed`: a stream, which lasts."""
+        if method not in _METHODS:
+            method = "other"
+        self._child(self._requests, method, route, str(status)).inc()
+        if timed:
+            self._request_seconds.observe(seconds)
         _log.info(
             "request",
             method=method,
@@ -35,3 +126,7 @@ class Watching:
             request_id=request_id,
             ms=round(seconds * 1000, 2),
         )
+
+    def metrics(self) -> bytes:
+        """Every metric in the text format of Prometheus."""
+        return generate_latest(self.registry)

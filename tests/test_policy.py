@@ -1,5 +1,6 @@
 """Policy: the compiled table is what Casbin says, broken folders allow nothing, editions are told apart."""
 
+import datetime as dt
 import hashlib
 import json
 import logging
@@ -283,6 +284,20 @@ def test_bands_give_the_worked_results(policy: Policy) -> None:
     assert policy.tiers["account"].floors["followers"].of(99_999) is None
 
 
+def test_a_document_is_in_force_until_its_next_version(policy: Policy) -> None:
+    """S213: documents have versions and dates; one version of each is in force at an instant, or none yet."""
+
+    def version(document: str, *day: int) -> str | None:
+        found = policy.document_in_force(document, dt.datetime(*day, tzinfo=dt.UTC))  # type: ignore[arg-type]
+        return found and found.version
+
+    assert version("user_agreement", 2024, 12, 31) is None
+    assert version("user_agreement", 2025, 1, 1) == "1"
+    assert version("user_agreement", 2026, 6, 30) == "1"
+    assert version("user_agreement", 2026, 7, 1) == "2"
+    assert version("no_such_document", 2026, 7, 1) is None
+
+
 # What is wrong in a folder
 
 Fault = tuple[str, Callable[[Path], int], str]
@@ -514,6 +529,33 @@ FAULTS: list[Fault] = [
     ("model.conf", broken("model.conf", "r.action == p.action &&", "r.action == p.action ||"), "is decided"),
     ("model.conf", broken("model.conf", "(p.relation", "((p.relation"), "casbin cannot use it"),
     ("model.conf", broken("model.conf", "e = some", "e = any"), "effect is not allow-and-not-deny"),
+    (
+        "documents.csv",
+        broken("documents.csv", "user_agreement.2,user_agreement,2", "user_agreement.2,user_agreement,3"),
+        "does not say what the line says",
+    ),
+    ("documents.csv", broken("documents.csv", "2026-07-01T00:00:00Z", "2026-07-01"), "is no instant"),
+    (
+        "documents.csv",
+        broken("documents.csv", "2026-07-01T00:00:00Z", "2026-07-41T00:00:00Z"),
+        "is no instant",
+    ),
+    (
+        "documents.csv",
+        broken("documents.csv", "2026-07-01T00:00:00Z", "2024-07-01T00:00:00Z"),
+        "is not after the version before",
+    ),
+    (
+        "documents.csv",
+        broken("documents.csv", "group_rules.1,group_rules", "Group.1,Group"),
+        "document 'Group'",
+    ),
+    (
+        "documents.csv",
+        broken("documents.csv", "rules.1,group_rules,1", "rules.1.0,group_rules,1.0"),
+        "version '1.0'",
+    ),
+    ("documents.csv", removed("documents.csv"), "is missing"),
     ("violations.csv", removed("violations.csv"), "is missing"),
     ("README.md", removed("README.md"), "is missing"),
     ("README.md", emptied("README.md"), "is empty"),

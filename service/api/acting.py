@@ -9,7 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -25,11 +25,13 @@ from service.door import Answer, Door
 from service.errors import Code, Refusal
 from service.trail.writing import clean_text
 
+T = TypeVar("T")
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 _PLACE = re.compile(r" - at `(key in )?\$(.*)`$")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
 _FIELD = re.compile(r"field `([^`]+)`")
+_VALUE = re.compile(r"(Invalid (?:enum )?value) .*", re.DOTALL)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MEMBER = re.compile(rb'(?<!\\)"\s*:')
 #: Headers that mean something here: said twice, nobody knows which one counts.
@@ -222,6 +224,18 @@ def _settled(at: dt.datetime, name: str) -> dt.datetime:
         raise Refusal(Code.MALFORMED, pointer=f"/{name}", why="outside the years 1 to 9999") from None
 
 
+def decoded_by(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
+    """Decode bytes into what the decoder makes. Raises Refusal `malformed` with a JSON pointer. Texts stay as they are."""
+    try:
+        return decoder.decode(raw)
+    except RecursionError:
+        raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
+    except msgspec.ValidationError as error:
+        raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(Code.MALFORMED, pointer="", why=_plain(error)) from None
+
+
 def _clean(value: Any, pointer: str) -> Any:
     """Bring every text into NFC. Patterns end in `$`, which a last newline slips past: so no text may end in one."""
     if isinstance(value, str):
@@ -249,7 +263,8 @@ def pointer_of(message: str) -> str:
 
 
 def _plain(error: Exception) -> str:
-    return _PLACE.sub("", str(error))[:200]
+    """What a decoder says, without the place, and without the value: that may be a name or a number of somebody."""
+    return _VALUE.sub(r"\1", _PLACE.sub("", str(error)))[:200]
 
 
 __all__ = ["Answer", "Caller", "answer_to", "decoded", "governed", "pointer_of"]

@@ -23,7 +23,7 @@ class Health(msgspec.Struct, omit_defaults=True):
     at: str = ""
 
 
-@get("/health/live", operation_id="health.live", tags=["health"], opt={"public": True})
+@get("/health/live", operation_id="health.live", tags=["health"], opt={"public": True, "uncounted": True})
 async def live() -> Health:
     """Answer as long as the process can."""
     return Health("ok")
@@ -33,7 +33,7 @@ async def live() -> Health:
     "/health/ready",
     operation_id="health.ready",
     tags=["health"],
-    opt={"public": True},
+    opt={"public": True, "uncounted": True},
     responses={503: ResponseSpec(Health, description="What is missing.", generate_examples=False)},
 )
 async def ready(state: State) -> Response[Health]:

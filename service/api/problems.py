@@ -13,6 +13,7 @@ from litestar.exceptions import HTTPException
 from service.db import DatabaseUnavailable
 from service.door import Answer
 from service.errors import Code, Refusal, problem
+from service.log import trace
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -38,7 +39,7 @@ def refuse(
 ) -> Response[bytes]:
     """A refusal that never reached the record; `more` are headers that its status asks for."""
     if refusal.__cause__ is not None:
-        _log.error("broken", exc_info=refusal.__cause__)
+        _log.error("broken", trace=trace(refusal.__cause__))
     headers = dict(more or {})
     if refusal.code.status in {429, 503}:
         headers["retry-after"] = str(refusal.data.get("seconds", RETRY_SECONDS))
@@ -73,7 +74,7 @@ def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byte
 
 def broken(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """An error of ours: the log says why, the caller learns only that it is ours."""
-    _log.error("broken", exc_info=error)
+    _log.error("broken", trace=trace(error))
     return refuse(request, Refusal(Code.INTERNAL))
 
 

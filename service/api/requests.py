@@ -1,4 +1,4 @@
-"""Every request has an id, every answer carries it and what the key has left, and each leaves one line in the log."""
+"""Every request has an id, every answer carries it and what the key has left; each leaves a line, but for health and metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.callers import Callers
 from service.clock import to_us
 from service.trail.writing import uuid7
 from service.watch import Watching
@@ -34,24 +33,28 @@ def numbered(app: ASGIApp) -> ASGIApp:
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                callers: Callers | None = state.get("callers")
+                answering: Any = message
+                status = answering["status"]
+                callers: Any = state.get("callers")
                 shown = next((value for name, value in inside["headers"] if name == b"authorization"), b"")
-                left = callers.left(shown) if callers is not None and shown else ()
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *left]
+                left: Any = callers.left(shown) if callers is not None and shown else ()
+                answering["headers"] = [*answering["headers"], (b"x-request-id", request_id), *left]
             await send(message)
 
         try:
             await app(scope, receive, answer)
         finally:
-            watch: Watching = state.watch
-            watch.answered(
-                method=scope["method"],
-                route=_route(inside),
-                status=status,
-                request_id=inside["request_id"],
-                seconds=time.perf_counter() - since,
-            )
+            opt = getattr(inside.get("route_handler"), "opt", {})
+            if "uncounted" not in opt:
+                watch: Watching = state.watch
+                watch.answered(
+                    method=scope["method"],
+                    route=_route(inside),
+                    status=status,
+                    request_id=inside["request_id"],
+                    seconds=time.perf_counter() - since,
+                    timed="untimed" not in opt,
+                )
 
     return serve
 

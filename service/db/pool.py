@@ -33,6 +33,8 @@ _GONE = (
     asyncpg.TooManyConnectionsError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    # What the driver says when the server dies under a statement that is being cancelled.
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )

@@ -1,5 +1,6 @@
-"""The catalogues of an edition: measures, violations, and the published reason codes."""
+"""The catalogues of an edition: measures, violations, the published reason codes and the published documents."""
 
+import datetime as dt
 import re
 from collections.abc import Collection, Mapping, Sequence
 
@@ -47,11 +48,14 @@ VIOLATION_COLUMNS = (
     "source",
 )
 REASON_COLUMNS = ("code", "name_zh", "name_en", "for", "note")
+DOCUMENT_COLUMNS = ("code", "document", "version", "effective_at", "name_zh", "name_en", "note")
 REVERSIBLE = ("yes", "no", "limited", "hard", "review", "earned_back", "on_reapply", "not_applicable")
 GROUNDS = ("illegal", "terms", "either")
 MEASURE_CODE = re.compile(r"[GUMPOX]_[A-Z]+(_[A-Z]+)*")
 VIOLATION_CODE = re.compile(r"[VD][0-9]{2}")
 REASON_CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
+DOCUMENT_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}")
+INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 DURATION = re.compile(r"P(?:([1-9][0-9]*)D)?(?:T(?:([1-9][0-9]*)H)?)?")
 ENDLESS = ("until_lifted", "permanent")
 
@@ -129,6 +133,20 @@ class Reason(msgspec.Struct, frozen=True):
         return "*" in self.families or action.partition(".")[0] in self.families
 
 
+class Document(msgspec.Struct, frozen=True):
+    """One version of a published document (documents.csv) that people accept: rules, convention, agreement.
+
+    It is in force from `effective_at` until a later version of the same document is (S213).
+    """
+
+    document: str
+    version: str
+    effective_at: dt.datetime
+    name_zh: str
+    name_en: str
+    note: str
+
+
 def read_measures(data: bytes, findings: Findings) -> dict[str, Measure] | None:
     """The catalogue by code in file order, or None with findings."""
     optional = ("group_action", "coupled", "requires", "opens_duty", *DSA_COLUMNS)
@@ -180,6 +198,55 @@ def read_reasons(data: bytes, findings: Findings) -> dict[str, Reason] | None:
         families = row.several("for")
         reasons[row["code"]] = Reason(row["code"], row["name_zh"], row["name_en"], families, row["note"])
     return None if len(findings.problems) > before else reasons
+
+
+def read_documents(data: bytes, findings: Findings) -> dict[str, tuple[Document, ...]] | None:
+    """The versions of each document, oldest first, or None with findings."""
+    rows = read_sheet(data, DOCUMENT_COLUMNS, ("code",), findings, may_be_empty=("note",))
+    before = len(findings.problems)
+    documents: dict[str, list[Document]] = {}
+    for row in rows:
+        if not REASON_CODE.fullmatch(row["document"]):
+            findings.add(
+                row.line, f"document '{row['document']}' is malformed", f"write {REASON_CODE.pattern}"
+            )
+        if not DOCUMENT_VERSION.fullmatch(row["version"]):
+            what = f"version '{row['version']}' is malformed"
+            findings.add(row.line, what, f"write {DOCUMENT_VERSION.pattern}")
+        code = f"{row['document']}.{row['version']}"
+        if row["code"] != code:
+            what = f"code '{row['code']}' does not say what the line says"
+            findings.add(row.line, what, f"write {code}")
+        effective_at = _instant(row, "effective_at", findings)
+        if effective_at is None:
+            continue
+        versions = documents.setdefault(row["document"], [])
+        if versions and versions[-1].effective_at >= effective_at:
+            what = f"effective_at {row['effective_at']} is not after the version before"
+            findings.add(row.line, what, "order versions by date")
+        versions.append(
+            Document(
+                document=row["document"],
+                version=row["version"],
+                effective_at=effective_at,
+                name_zh=row["name_zh"],
+                name_en=row["name_en"],
+                note=row["note"],
+            )
+        )
+    if len(findings.problems) > before:
+        return None
+    return {document: tuple(versions) for document, versions in documents.items()}
+
+
+def _instant(row: Row, column: str, findings: Findings) -> dt.datetime | None:
+    try:
+        if INSTANT.fullmatch(row[column]):
+            return dt.datetime.fromisoformat(row[column])
+    except ValueError:
+        pass
+    findings.add(row.line, f"{column} '{row[column]}' is no instant", "write 2026-07-01T00:00:00Z")
+    return None
 
 
 def _measure(row: Row, codes: Collection[str], findings: Findings) -> Measure | None:

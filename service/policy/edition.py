@@ -1,5 +1,6 @@
 """One edition of policy: its files, its digest, its tables, and the decision as a dictionary look-up."""
 
+import datetime as dt
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -9,10 +10,12 @@ import msgspec
 
 from .bands import EFFECTS, TierTable, read_tiers
 from .catalogue import (
+    Document,
     Measure,
     Reason,
     Violation,
     check_references,
+    read_documents,
     read_measures,
     read_reasons,
     read_violations,
@@ -25,6 +28,7 @@ from .vocabulary import ANY, NO_RULE, RELATIONS, STANDINGS, TIERS
 
 FILES = (
     "README.md",
+    "documents.csv",
     "measures.csv",
     "model.conf",
     "parameters.csv",
@@ -91,6 +95,7 @@ class Policy:
         parameters: Parameters,
         tiers: Mapping[str, TierTable],
         catalogues: tuple[dict[str, Measure], dict[str, Violation], dict[str, Reason]],
+        documents: Mapping[str, tuple[Document, ...]],
         table: Table,
     ) -> None:
         self.files: Mapping[str, bytes] = MappingProxyType(dict(files))
@@ -102,6 +107,7 @@ class Policy:
         self.measures: Mapping[str, Measure] = MappingProxyType(measures)
         self.violations: Mapping[str, Violation] = MappingProxyType(violations)
         self.reasons: Mapping[str, Reason] = MappingProxyType(reasons)
+        self.documents: Mapping[str, tuple[Document, ...]] = MappingProxyType(dict(documents))
         self.table: Mapping[Cell, int] = MappingProxyType(table)
         self._terms = self._resolve_terms()
         self._choices = self._arrange()
@@ -134,6 +140,7 @@ class Policy:
         measures = read_measures(readable["measures.csv"], sheet["measures.csv"])
         violations = read_violations(readable["violations.csv"], sheet["violations.csv"])
         reasons = read_reasons(readable["reasons.csv"], sheet["reasons.csv"])
+        documents = read_documents(readable["documents.csv"], sheet["documents.csv"])
         lines = read_lines(readable["rules.csv"], sheet["rules.csv"], actions, EFFECTS)
         if measures is not None and reasons is not None:
             asking = {line.action: 0 for line in lines}
@@ -143,7 +150,9 @@ class Policy:
             _check_mutes(readable["tiers.csv"], tiers, parameters, sheet["tiers.csv"])
         table = _table(files, lines, sheet, problems, cache)
         catalogues = _all_or_none(measures, violations, reasons)
-        if problems or tiers is None or parameters is None or catalogues is None or table is None:
+        if tiers is None or parameters is None or catalogues is None or documents is None or table is None:
+            raise PolicyError(problems)
+        if problems:
             raise PolicyError(problems)
         return cls(
             files=files,
@@ -151,6 +160,7 @@ class Policy:
             parameters=parameters,
             tiers=tiers,
             catalogues=catalogues,
+            documents=documents,
             table=table,
         )
 
@@ -203,6 +213,11 @@ class Policy:
         if tier not in (1, 2, 3, 4):
             raise ValueError(f"tier {tier}")
         return self.tiers[subject].effects[name][tier - 1]
+
+    def document_in_force(self, document: str, at: dt.datetime) -> Document | None:
+        """The version of a published document that is in force at an instant; None where none is (S213)."""
+        begun = [one for one in self.documents.get(document, ()) if one.effective_at <= at]
+        return begun[-1] if begun else None
 
     def _resolve_terms(self) -> dict[tuple[str, str], Terms]:
         return {(line.id, tier): _terms(line, tier, self.tiers) for line in self.lines for tier in TIERS}

@@ -26,7 +26,10 @@ _FIELD_PURPOSE = "record.field"
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """One record to be: the parts of format section 4 with plain subjects, and the first answer to be kept with it."""
+    """One record to be: the parts of format section 4 with plain subjects, and the first answer to be kept with it.
+
+    `told`: the subjects whose tags may not have been told yet (`subject_name`).
+    """
 
     record_id: str
     act: str
@@ -43,7 +46,7 @@ class Entry(msgspec.Struct, kw_only=True):
     sealed_for: Subject
     links: Sequence[str]
     effects: Sequence[Effect]
-    born: Sequence[Subject]
+    told: Sequence[Subject]
     request: Request | None
     status: int
     answer: bytes
@@ -125,13 +128,14 @@ async def append(tx: Tx, entries: Sequence[Entry], keys: TrailKeys, *, at: dt.da
         effect_kinds=[effect.kind for _, effect in effects],
         effect_payloads=[msgspec.json.encode(effect.payload).decode() for _, effect in effects],
     )
-    born = [subject for entry in entries for subject in entry.born]
-    if born:
+    # In order of their tags, so that two processes that tell the same subjects do not wait for each other.
+    told = sorted({(tag_of(keys, subject), subject) for entry in entries for subject in entry.told})
+    if told:
         await sql.name_subjects(
             tx,
-            tags=[tag_of(keys, subject) for subject in born],
-            types=[subject.type for subject in born],
-            ids=[subject.id for subject in born],
+            tags=[tag for tag, _ in told],
+            types=[subject.type for _, subject in told],
+            ids=[subject.id for _, subject in told],
         )
 
 

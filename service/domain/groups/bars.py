@@ -11,6 +11,7 @@ import msgspec
 from service.action import Change, Effect, Id, Need, Note, Reason, Situation
 from service.domain.groups.facts import ADMIN, OUTSIDE, OWNER, Group, GroupAction, Role
 from service.domain.groups.mutes import sooner, text_of, until_of
+from service.domain.groups.requests import JoinRequest
 from service.domain.people import Person
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -51,24 +52,6 @@ class Bar(Row, frozen=True, kw_only=True):
     def ended(self, here: Situation, how: Literal["superseded", "unbarred", "lapsed", "dissolved"]) -> Bar:
         """The bar, ended by this act."""
         return msgspec.structs.replace(self, ended_at=here.at, ended_how=how, ended_record=here.record_id)
-
-
-class JoinRequest(Row, frozen=True, kw_only=True):
-    """A request to join, or an invitation, waiting for the other side."""
-
-    table = "join_request"
-    key = ("by_record",)
-    look_key = ("group_id", "person_id")
-    only = "t.ended_at IS NULL"
-
-    by_record: str
-    group_id: str
-    person_id: str
-    invited_by: str | None = None
-    at: dt.datetime
-    ended_at: dt.datetime | None = None
-    ended_how: Literal["admitted", "joined", "turned_away", "lapsed", "barred", "dissolved"] | None = None
-    ended_record: str | None = None
 
 
 def without(group: Group, role: Role) -> Group:
@@ -183,11 +166,7 @@ class BarMember(GroupAction, frozen=True, kw_only=True, tag="group.bar_member"):
         request = here.find(JoinRequest, self.group_id, self.person_id)
         if request is None:
             return
-        change.writes.append(
-            msgspec.structs.replace(
-                request, ended_at=here.at, ended_how="barred", ended_record=here.record_id
-            )
-        )
+        change.writes.append(request.ended(here, "barred"))
         change.links.append(request.by_record)
         change.coupled.append(_coupled(change, "group.request_ended", {"how": "barred"}))
         change.effects.append(

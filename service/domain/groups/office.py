@@ -29,7 +29,7 @@ class AppointAdmin(GroupAction, frozen=True, kw_only=True, tag="group.appoint"):
     def needs(self, caller: Caller) -> Sequence[Need]:
         return [
             *super().needs(caller),
-            Need(Person, (self.person_id,)),
+            Need(Person, (self.person_id,), write=True),
             Need(Mute, (self.group_id, self.person_id)),
         ]
 

@@ -1,0 +1,183 @@
+"""Accounts over REST."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from service.api.acting import governed
+from service.api.asking import answer_of, asker, cursor_of, place_of
+from service.db import queries
+from service.domain.accounts.facts import AccountClass, TierBasis, TierOverride
+from service.domain.accounts.registration import (
+    AcceptAccount,
+    RefuseAccount,
+    RegisterAccount,
+    UpdateAccountFacts,
+)
+from service.domain.accounts.tiers import OverrideAccountTier, RankAccount
+from service.errors import Code, Refusal
+
+sql = queries(__file__)
+
+AccountState = Literal["waiting", "accepted", "refused"]
+
+
+class AccountCard(msgspec.Struct, frozen=True, kw_only=True):
+    """The public card of an account (A6): what it is, who runs it, from where; no personal data.
+
+    `place` is a jurisdiction; `credit_code_ref` the opaque reference of the operator's credit code, where it has one.
+    """
+
+    account_id: str
+    name: str
+    klass: AccountClass = msgspec.field(name="class")
+    profile: str
+    place: str
+    operator_id: str
+    operator_name: str
+    operator_kind: str
+    credit_code_ref: str | None
+    state: AccountState
+    accepted_at: dt.datetime | None
+    closed_at: dt.datetime | None
+    version: int
+
+
+class AccountFacts(AccountCard, frozen=True, kw_only=True):
+    """The card with what the account is ranked by; for staff, the backend and the operator's answerable person."""
+
+    tier: int | None
+    tier_basis: TierBasis | None
+    override: TierOverride | None
+    next_recheck_at: dt.datetime | None
+    followers: int
+    reads_per_post: int
+    quality: int | None
+    quality_source: str | None
+    last_used_at: dt.datetime | None
+    refused_at: dt.datetime | None
+    created_at: dt.datetime
+
+
+class AccountPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of accounts by id; `next` is the cursor of the following page, null on the last."""
+
+    accounts: list[AccountFacts]
+    next: str | None
+
+
+@get("/v1/accounts/{account_id:str}", operation_id="account.get", tags=["account"])
+async def get_account(
+    request: Request[Any, Any, Any], account_id: FromPath[str]
+) -> Response[AccountFacts | AccountCard]:
+    """The public card, with the version as ETag; more for those inside. One that waits is shown to those inside only."""
+    caller = await asker(request)
+    async with request.app.state.db.read() as db:
+        record = await sql.account(db, account_id=account_id)
+    if record is None:
+        raise Refusal(Code.UNKNOWN)
+    facts = dict(record)
+    answerable = facts.pop("answerable_person")
+    inside = caller.kind in {"backend", "staff"} or caller.person_id == answerable
+    if not inside and facts["state"] != "accepted":
+        raise Refusal(Code.UNKNOWN)
+    return answer_of(msgspec.convert(facts, AccountFacts if inside else AccountCard), facts["version"])
+
+
+@get("/v1/accounts", operation_id="account.list", tags=["account"])
+async def list_accounts(
+    request: Request[Any, Any, Any],
+    klass: Annotated[AccountClass | None, QueryParameter(name="class")] = None,
+    tier: Annotated[int | None, QueryParameter(ge=1, le=4)] = None,
+    jurisdiction: Annotated[
+        str | None, QueryParameter(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})$", max_length=9)
+    ] = None,
+    operator_id: FromQuery[str | None] = None,
+    waits: Annotated[AccountState | None, QueryParameter(name="state")] = None,
+    override: FromQuery[bool | None] = None,
+    due_recheck_before: FromQuery[dt.datetime | None] = None,
+    cursor: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
+) -> AccountPage:
+    """Accounts by class, tier, territory (what it contains counts), operator, state, override and day of recheck.
+
+    For staff and the backend in its own name. Raises Refusal `refused`, `malformed`.
+    """
+    caller = await asker(request)
+    if caller.kind not in {"backend", "staff"}:
+        raise Refusal(Code.REFUSED)
+    if due_recheck_before is not None and due_recheck_before.tzinfo is None:
+        raise Refusal(Code.MALFORMED, pointer="due_recheck_before", why="an instant has a time zone")
+    async with request.app.state.db.read() as db:
+        found = await sql.accounts(
+            db,
+            after=place_of(cursor),
+            klass=klass,
+            tier=tier,
+            jurisdiction=jurisdiction,
+            inner=inner_of(jurisdiction),
+            operator_id=operator_id,
+            state=waits,
+            override=override,
+            due_recheck_before=due_recheck_before,
+            most=limit + 1,
+        )
+    accounts = [msgspec.convert(dict(record), AccountFacts) for record in found[:limit]]
+    return AccountPage(
+        accounts=accounts, next=cursor_of(accounts[-1].account_id) if len(found) > limit else None
+    )
+
+
+def inner_of(jurisdiction: str | None) -> str | None:
+    """The LIKE pattern of the territories inside a jurisdiction, as `service.domain.keys.contains` defines it."""
+    if jurisdiction in {"CN", "EU"}:
+        return f"{jurisdiction}-%"
+    if jurisdiction is None or not jurisdiction.startswith("CN-") or not jurisdiction.endswith("00"):
+        return jurisdiction
+    return f"{jurisdiction[:5]}%" if jurisdiction.endswith("0000") else f"{jurisdiction[:7]}%"
+
+
+ROUTES = [
+    governed(
+        "POST",
+        "/v1/accounts",
+        RegisterAccount,
+        example={
+            "account_id": "patrol-130200",
+            "operator_id": "op-tangshan-police",
+            "name": "唐山网警巡查执法",
+            "class": "government",
+            "profile": "网警公开巡查执法账号",
+            "jurisdiction": "CN-130200",
+        },
+    ),
+    governed("POST", "/v1/accounts/{account_id}/acceptance", AcceptAccount, example={"reason": "routine"}),
+    governed(
+        "POST", "/v1/accounts/{account_id}/refusal", RefuseAccount, example={"reason": "name_misleading"}
+    ),
+    governed(
+        "PATCH",
+        "/v1/accounts/{account_id}",
+        UpdateAccountFacts,
+        example={"followers": 2_370_000, "reads_per_post": 120_000},
+    ),
+    governed(
+        "PUT",
+        "/v1/accounts/{account_id}/tier",
+        RankAccount,
+        example={"tier": 3, "reason": "fact_changed"},
+    ),
+    governed(
+        "PUT",
+        "/v1/accounts/{account_id}/override",
+        OverrideAccountTier,
+        example={"tier": 4, "until": "2026-12-01T00:00:00.000Z", "reason": "activity_unusual"},
+    ),
+    get_account,
+    list_accounts,
+]

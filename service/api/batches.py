@@ -1,0 +1,139 @@
+"""Many acts in one call (S013): an outcome per item, in the order sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+
+from service.action import Action, action_name
+from service.api.acting import body_of, converted, decoded_by, parsed, request_id, request_key
+from service.api.callers import Callers
+from service.api.problems import JSON
+from service.door import Answer, Door
+from service.errors import Code, Refusal, problem
+
+EXPECTED = "expected_version"
+"""Member of an item, beside those of its action: the version its subject must have (S012)."""
+
+
+class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is sent: items, each an action by its name with its members."""
+
+    items: list[msgspec.Raw]
+
+
+_batch = msgspec.json.Decoder(Batch)
+_problem = msgspec.json.Encoder().encode
+
+
+class Asking:
+    """Decodes acts that come by name: every action that has a route of its own, and no other (never the sweep's)."""
+
+    def __init__(self, kinds: Iterable[type[Action]]) -> None:
+        """`kinds`: the actions that may be asked for."""
+        self.kinds = tuple(sorted(set(kinds), key=action_name))
+        union: Any = self.kinds[0]
+        for kind in self.kinds[1:]:
+            union = union | kind
+        self._union = union
+        self._decoder = msgspec.json.Decoder(union)
+
+    def act(self, raw: bytes) -> tuple[Action, int | None]:
+        """The action of one item and the version it expects. Raises Refusal `malformed` with a pointer into the item."""
+        # ASCII without escapes holds neither NUL nor newline, and is NFC: then the quick way is the strict one.
+        if raw.isascii() and b"\\" not in raw and EXPECTED.encode() not in raw:
+            return decoded_by(self._decoder, raw), None
+        members = parsed(raw)
+        if not isinstance(members, dict):
+            raise Refusal(Code.MALFORMED, pointer="", why="an act is an object")
+        expected = members.pop(EXPECTED, None)
+        if expected is not None and (type(expected) is not int or not 0 <= expected < 1 << 63):
+            raise Refusal(Code.MALFORMED, pointer=f"/{EXPECTED}", why="a whole number")
+        return converted(members, self._union), expected
+
+
+def asking_of(routes: Iterable[Any], *more: type[Action]) -> Asking:
+    """Every action among the routes that were made by `governed`, and `more`."""
+    kinds = [route.opt["action"] for route in routes if "action" in getattr(route, "opt", {})]
+    return Asking([*kinds, *more])
+
+
+def target_of(action: Action) -> tuple[Any, ...]:
+    """What two items of one batch may not share: the ids they name, and the locator of an item.
+
+    Acts that name none (they are about the caller himself) share their noun.
+    """
+    named = tuple(
+        (name, getattr(action, name))
+        for name in action.__struct_fields__
+        if name.endswith("_id") or name == "locator"
+    )
+    return named or (action_name(action).split(".", 1)[0],)
+
+
+def batch_id(key_id: str, key: str) -> str:
+    """The id that a batch's records share: the same again for the same request key of the same caller."""
+    return hashlib.sha256(f"mandate-batch/v1\n{key_id}\n{key}".encode()).hexdigest()[:32]
+
+
+@post("/v1/batches", operation_id="batches", tags=["batches"], status_code=200)
+async def do_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Do up to `batch_max` acts; one refusal never stops the others, and each has its own record."""
+    headers = dict(request.scope["headers"])
+    state = request.app.state
+    callers: Callers = state.callers
+    door: Door = state.door
+    caller = await callers.caller(headers)
+    key = request_key(headers)
+    sent: Batch = decoded_by(_batch, await body_of(request, headers))
+    most = state.editions.at(state.clock.now()).parameters.batch_max
+    if len(sent.items) > most:
+        raise Refusal(Code.BATCH_LIMIT, pointer="/items", maximum=most, count=len(sent.items))
+    answers: list[Answer | None] = [None] * len(sent.items)
+    acts: list[tuple[int, Action, int | None]] = []
+    asking: Asking = state.batched
+    for place, raw in enumerate(sent.items):
+        try:
+            action, expected = asking.act(bytes(raw))
+            acts.append((place, action, expected))
+        except Refusal as refusal:
+            answers[place] = _refused_alone(refusal, place)
+    _refuse_repeats(acts)
+    batch = batch_id(caller.key_id, key)
+    done = await door.act_all(acts, caller=caller, key=key, batch=batch, request_id=request_id(request))
+    for (place, _, _), answer in zip(acts, done, strict=True):
+        answers[place] = answer
+    body = joined(batch, answers)  # type: ignore[arg-type]  every place is filled by now
+    return Response(body, status_code=200, media_type=JSON)
+
+
+def joined(batch: str, answers: Sequence[Answer]) -> bytes:
+    """The answer: the bytes of receipts and problem documents as the door gave them, under one batch id."""
+    items = b",".join(
+        b'{"status":%d,"%s":%s}'
+        % (answer.status, b"problem" if answer.status >= 400 else b"receipt", answer.body)
+        for answer in answers
+    )
+    return b'{"batch":"%s","items":[%s]}' % (batch.encode(), items)
+
+
+def _refused_alone(refusal: Refusal, place: int) -> Answer:
+    """The answer to an item that never became an act; its pointer leads from the whole body."""
+    refusal.pointer = f"/items/{place}{refusal.pointer or ''}"
+    return Answer(refusal.code.status, _problem(problem(refusal)))
+
+
+def _refuse_repeats(acts: Sequence[tuple[int, Action, int | None]]) -> None:
+    """Refuse the whole call with `duplicate_target` where two items name the same target."""
+    first: dict[tuple[Any, ...], int] = {}
+    for place, action, _ in acts:
+        earlier = first.setdefault(target_of(action), place)
+        if earlier != place:
+            raise Refusal(Code.DUPLICATE_TARGET, pointer=f"/items/{place}", first=f"/items/{earlier}")
+
+
+ROUTES = [do_batch]

@@ -1,0 +1,131 @@
+"""What backends must carry out or know, in record order: by pages, or as it comes (server-sent events)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.response import Stream
+
+from service.api.reading import KnownCaller, Parameters, reader, shown
+from service.errors import Code, Refusal
+from service.outbox import Handed, Outbox
+
+HEARTBEAT_SECONDS = 15.0
+"""A stream without news says that it lives, and looks whether the key still holds."""
+LONGEST_SECONDS = 600.0
+"""Then a stream ends, and the caller comes back with Last-Event-ID."""
+_POLL_SECONDS = 0.25
+
+
+class ChangeItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One effect: its own cursor, the act's instant and record, what it is and what it says."""
+
+    cursor: str
+    at: str
+    record_id: str
+    kind: str
+    payload: msgspec.Raw
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of effects; `next` is where to go on, also when there was nothing."""
+
+    changes: list[ChangeItem]
+    next: str | None
+
+
+@get("/v1/changes", operation_id="changes", tags=["changes"])
+async def read_changes(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Effects after a cursor, in record order, none skipped and none twice. Without `after`: from the oldest kept."""
+    asked = Parameters(request, "after", "limit", query="changes")
+    caller = await _backend(request)
+    limit = asked.limit()
+    place = _place(asked)
+    outbox: Outbox = request.app.state.outbox
+    found = await outbox.page(after=place, limit=limit, families=caller.families)
+    last = found[-1].place if found else place
+    body = Changes(changes=[_item(asked, one) for one in found], next=asked.cursor_to(last) if last else None)
+    return shown(request, body)
+
+
+@get("/v1/changes/stream", operation_id="changes.stream", tags=["changes"], opt={"untimed": True})
+async def stream_changes(request: Request[Any, Any, Any]) -> Stream:
+    """The same as server-sent events: `id` is the cursor, `event` the kind, `data` one effect. Ends after ten minutes."""
+    asked = Parameters(request, "after", query="changes", last_event_id="after")
+    caller = await _backend(request)
+    place = _place(asked)
+    return Stream(
+        _events(request, asked, caller, place),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+ROUTES = [read_changes, stream_changes]
+
+
+async def _backend(request: Request[Any, Any, Any]) -> KnownCaller:
+    """The backend that asks in its own name. A key limited to territories or tiers cannot have the whole feed."""
+    caller = await reader(request)
+    if caller.kind != "backend":
+        raise Refusal(Code.REFUSED)
+    for lacks, limited in (("jurisdiction", caller.jurisdictions), ("tier", caller.tiers)):
+        if limited:
+            raise Refusal(Code.KEY_SCOPE, lacks=lacks)
+    return caller
+
+
+def _place(asked: Parameters) -> int:
+    place = asked.cursor(int, name="after")
+    return 0 if place is None else place[0]
+
+
+def _item(asked: Parameters, one: Handed) -> ChangeItem:
+    return ChangeItem(
+        cursor=asked.cursor_to(one.place),
+        at=one.at,
+        record_id=one.record_id,
+        kind=one.kind,
+        payload=one.payload,
+    )
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def _events(
+    request: Request[Any, Any, Any], asked: Parameters, caller: KnownCaller, place: int
+) -> AsyncIterator[bytes]:
+    """Look again and again until the service stops, the key ends, or it has lasted long enough."""
+    outbox: Outbox = request.app.state.outbox
+    stopping: asyncio.Event = request.app.state.stopping
+    began = spoke = time.monotonic()
+    yield b"retry: 1000\n\n"
+    while not stopping.is_set() and time.monotonic() - began < LONGEST_SECONDS:
+        found = await outbox.page(after=place, limit=500, families=caller.families)
+        for one in found:
+            item = _item(asked, one)
+            place, spoke = one.place, time.monotonic()
+            yield b"id: %s\nevent: %s\ndata: %s\n\n" % (
+                item.cursor.encode(),
+                item.kind.encode(),
+                _encode(item),
+            )
+        if found:
+            continue
+        if time.monotonic() - spoke > HEARTBEAT_SECONDS:
+            try:
+                await _backend(request)
+            except Refusal:
+                return
+            spoke = time.monotonic()
+            yield b": still here\n\n"
+        try:
+            await asyncio.wait_for(stopping.wait(), _POLL_SECONDS)
+        except TimeoutError:
+            continue

@@ -1,0 +1,1 @@
+"""Public accounts: their registration, facts and tier (domain.md (c) Account, (d) Accounts)."""

@@ -1,0 +1,286 @@
+"""How an account comes to be: registered, then accepted or refused by a human who has no part in it; and its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from service.action import (
+    Change,
+    Effect,
+    Id,
+    Instant,
+    Jurisdiction,
+    Need,
+    Note,
+    Reason,
+    Situation,
+    Stand,
+    Subject,
+)
+from service.caller import Caller
+from service.clock import instant_text, truncated
+from service.domain import staff
+from service.domain.accounts.facts import (
+    Account,
+    AccountAction,
+    AccountClass,
+    NamedAccount,
+    name_key,
+    require_class,
+)
+from service.domain.identity import refuse_raw
+from service.domain.operators import Operator, accounts_cap, require_identity
+from service.domain.people import Person
+from service.errors import Code, Refusal
+
+if TYPE_CHECKING:
+    from service.policy import Policy, Terms
+
+LARGEST = 10**12
+"""No count of followers or reads is larger than this."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+
+
+class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.register"):
+    """An operator asks for an account; it waits for a check and counts against the cap at once (A4, S098)."""
+
+    created: ClassVar[bool] = True
+
+    operator_id: Id
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+    klass: AccountClass = msgspec.field(name="class")
+    profile: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    jurisdiction: Jurisdiction
+
+    def form(self, policy: Policy) -> None:
+        """Refuses `malformed` (a name without letter or digit), `raw_identity`."""
+        refuse_raw("/name", self.name)
+        if not name_key(self.name):
+            raise Refusal(Code.MALFORMED, pointer="/name", why="holds no letter or digit")
+
+    def asked(self) -> dict[str, str]:
+        return {"class": self.klass, "jurisdiction": self.jurisdiction}
+
+    def about(self, here: Situation) -> dict[str, Subject]:
+        """The operator, by what was asked."""
+        return {"operator": Subject("operator", self.operator_id)}
+
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        """Also the operator, whose cap this may use up, and whoever has the name."""
+        person = [Need(Person, (caller.person_id,), write=True)] if caller.kind == "person" else []
+        return [
+            *super().needs(caller),
+            *person,
+            Need(Operator, (self.operator_id,), write=True),
+            Need(NamedAccount, (name_key(self.name),), write=True),
+        ]
+
+    def more(self, here: Situation) -> Sequence[Need]:
+        """Who answers for the operator: closing that person waits, or finds the account."""
+        operator = here.find(Operator, self.operator_id)
+        return [] if operator is None else [Need(Person, (operator.answerable_person,), write=True)]
+
+    def stand(self, here: Situation) -> Stand:
+        operator = here.get(Operator, self.operator_id)
+        return staff.stand(
+            here,
+            parties=(f"person:{operator.answerable_person}",),
+            own=here.caller.person_id == operator.answerable_person,
+        )._replace(jurisdiction=self.jurisdiction, klass=self.klass)
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `person_closed`, `identity_unverified`, `credential_missing`, `already_exists`, `name_reserved`, `cap_accounts`."""
+        operator = here.get(Operator, self.operator_id)
+        if here.get(Person, operator.answerable_person).closed_at is not None:
+            raise Refusal(Code.PERSON_CLOSED)
+        require_identity(here, operator)
+        require_class(operator, self.klass)
+        if here.find(Account, self.account_id) is not None:
+            raise Refusal(Code.ALREADY_EXISTS)
+        if here.find(NamedAccount, name_key(self.name)) is not None:
+            raise Refusal(Code.NAME_RESERVED, pointer="/name")
+        cap = accounts_cap(here.policy, operator)
+        if operator.account_count >= cap:
+            raise Refusal(Code.CAP_ACCOUNTS, cap=cap, count=operator.account_count)
+        account = Account(
+            account_id=self.account_id,
+            name=self.name,
+            name_key=name_key(self.name),
+            klass=self.klass,
+            operator_id=self.operator_id,
+            profile=self.profile,
+            jurisdiction=self.jurisdiction,
+            created_at=here.at,
+            by_record=here.record_id,
+        )
+        return Change(
+            writes=[operator.with_(account_count=operator.account_count + 1), account],
+            after={"class": account.klass, "state": "waiting"},
+            coupled=[
+                {
+                    "id": 1,
+                    "what": "accounts_counted",
+                    "of": "operator",
+                    "before": operator.account_count,
+                    "after": operator.account_count + 1,
+                }
+            ],
+            personal={"name": account.name, **({"profile": account.profile} if account.profile else {})},
+            result={"state": "waiting", "version": account.version},
+            effects=[
+                Effect("account.waiting", {"account_id": self.account_id, "operator_id": self.operator_id})
+            ],
+        )
+
+
+class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accept"):
+    """A classifier without a part in it accepts the account (S092, S093: never automation). It gets its floor as tier."""
+
+    reason: Reason | None = None
+    note: Note | None = None
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `identity_unverified`, `credential_missing`, `already_in_state`."""
+        account, operator = self.account(here), self.operator(here)
+        require_identity(here, operator)
+        require_class(operator, account.klass)
+        if account.accepted_at is not None:
+            raise Refusal(Code.ALREADY_IN_STATE)
+        basis = account.weighed(here.policy).basis("floor", 1, here.policy)
+        accepted = msgspec.structs.replace(account.ranked(here, basis), accepted_at=here.at)
+        return Change(
+            writes=[accepted],
+            before={"state": "waiting"},
+            after={"state": "accepted", "tier": accepted.tier, "tier_basis": msgspec.to_builtins(basis)},
+            links=[account.by_record],
+            result={
+                "state": "accepted",
+                "tier": accepted.tier,
+                "next_recheck_at": _text(accepted),
+                "version": accepted.version,
+            },
+            effects=[Effect("account.accepted", {"account_id": self.account_id, "tier": accepted.tier})],
+        )
+
+
+class RefuseAccount(AccountAction, frozen=True, kw_only=True, tag="account.refuse"):
+    """A classifier refuses an account that waits; its place is free again (S098), its name stays reserved (A5)."""
+
+    writes_operator: ClassVar[bool] = True
+
+    reason: Reason | None = None
+    note: Note | None = None
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `not_in_state` (accepted already)."""
+        account, operator = self.account(here), self.operator(here)
+        if account.accepted_at is not None:
+            raise Refusal(Code.NOT_IN_STATE, state="accepted")
+        refused = account.with_(refused_at=here.at, closed_at=here.at, closed_how="refused")
+        return Change(
+            writes=[operator.with_(account_count=operator.account_count - 1), refused],
+            before={"state": "waiting"},
+            after={"state": "refused"},
+            coupled=[
+                {
+                    "id": 1,
+                    "what": "accounts_counted",
+                    "of": "operator",
+                    "before": operator.account_count,
+                    "after": operator.account_count - 1,
+                }
+            ],
+            links=[account.by_record],
+            result={"state": "refused", "version": refused.version},
+            effects=[Effect("account.refused", {"account_id": self.account_id, "reason": self.reason})],
+        )
+
+
+class UpdateAccountFacts(AccountAction, frozen=True, kw_only=True, tag="account.update_facts"):
+    """Facts as the backend counts them; what is not named stays. A floor that rises lifts the tier at once (S079, S080).
+
+    `quality` null: unknown. `last_used_at` never goes back.
+    """
+
+    followers: Count | None = None
+    reads_per_post: Count | None = None
+    quality: Annotated[int, msgspec.Meta(ge=0, le=100)] | UnsetType | None = UNSET
+    quality_source: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] | None = None
+    last_used_at: Instant | None = None
+
+    def form(self, policy: Policy) -> None:
+        """Refuses `malformed` (no fact named; a quality without source, or a source without quality)."""
+        if (self.followers, self.reads_per_post, self.last_used_at) == (
+            None,
+            None,
+            None,
+        ) and self.quality is UNSET:
+            raise Refusal(Code.MALFORMED, pointer="", why="names no fact")
+        if isinstance(self.quality, int) != (self.quality_source is not None):
+            raise Refusal(Code.MALFORMED, pointer="/quality_source", why="a quality has a source")
+
+    def asked(self) -> dict[str, int]:
+        counts = {"followers": self.followers, "reads_per_post": self.reads_per_post}
+        return {name: value for name, value in counts.items() if value is not None}
+
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `malformed` (used in the future)."""
+        account = self.account(here)
+        facts: dict[str, Any] = {}
+        if self.followers is not None:
+            facts["followers"] = self.followers
+        if self.reads_per_post is not None:
+            facts["reads_per_post"] = self.reads_per_post
+        if self.quality is not UNSET:
+            facts |= {"quality": self.quality, "quality_source": self.quality_source}
+        if self.last_used_at is not None:
+            if self.last_used_at > here.at:
+                raise Refusal(Code.MALFORMED, pointer="/last_used_at", why="in the future")
+            used_at = truncated(self.last_used_at)
+            facts["last_used_at"] = max(used_at, account.last_used_at or used_at)
+        changed = msgspec.structs.replace(account, **facts)
+        coupled: list[dict[str, Any]] = []
+        effects: list[Effect] = []
+        if account.tier_basis is None:
+            changed = changed.with_()
+        else:
+            old = account.tier_basis
+            changed = changed.ranked(here, changed.weighed(here.policy).basis(old.how, old.tier, here.policy))
+        if changed.tier != account.tier:
+            coupled.append(
+                {"id": 1, "what": "ranked", "of": "target", "before": account.tier, "after": changed.tier}
+            )
+            effects.append(Effect("account.ranked", {"account_id": self.account_id, "tier": changed.tier}))
+        return Change(
+            writes=[changed],
+            before=_counted(account),
+            after={
+                **_counted(changed),
+                **(
+                    {}
+                    if changed.tier_basis is None
+                    else {"tier_basis": msgspec.to_builtins(changed.tier_basis)}
+                ),
+            },
+            coupled=coupled,
+            result={"tier": changed.tier, "version": changed.version},
+            effects=effects,
+        )
+
+
+def _counted(account: Account) -> dict[str, Any]:
+    return {
+        "followers": account.followers,
+        "reads_per_post": account.reads_per_post,
+        "quality": account.quality,
+        "last_used_at": None if account.last_used_at is None else instant_text(account.last_used_at),
+    }
+
+
+def _text(account: Account) -> str | None:
+    return None if account.next_recheck_at is None else instant_text(account.next_recheck_at)

@@ -1,0 +1,145 @@
+"""Who answers for a group, an account or an operator at one instant (S057, S211, S214): the chain, link by link."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+
+from service.clock import instant_text
+from service.db import queries
+
+sql = queries(__file__)
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A post or office held by somebody for a time; `record_id` is the record that gave it, `until` null: still held."""
+
+    type: str
+    id: str
+    held_from: str
+    until: str | None
+    record_id: str
+    ended_record_id: str | None = None
+
+
+class AdminLink(Held, frozen=True, kw_only=True):
+    """An admin: by whose hand, and under which owners he has served until the instant asked for (S057)."""
+
+    granted_by: str | None
+    served_under: list[Held]
+
+
+class OperatorLink(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator of an account and the person who answers for it."""
+
+    operator_id: str
+    kind: str
+    answerable_person: str
+    held_from: str
+    record_id: str
+    exited_at: str | None
+
+
+class Chain(msgspec.Struct, frozen=True, kw_only=True):
+    """Platform, then operator or owner, then admins, as they were at `at`. `code`: a group's public code (G5)."""
+
+    type: str
+    id: str
+    at: str
+    registered_at: str
+    code: str | None = None
+    ended_at: str | None = None
+    platform: Held | None
+    operator: OperatorLink | None = None
+    owner: Held | None = None
+    admins: list[AdminLink] = []
+
+
+async def chain(db: Any, kind: str, subject_id: str, at: dt.datetime) -> Chain | None:
+    """Return the chain at `at`; None where there is none: the subject was not registered yet, or has no chain."""
+    if kind == "group":
+        return await _of_group(db, subject_id, at)
+    if kind in {"account", "operator"}:
+        return await _of_operator(db, kind, subject_id, at)
+    return None
+
+
+async def _platform(db: Any, at: dt.datetime) -> Held | None:
+    row = await sql.head_at(db, at=at)
+    return None if row is None else _held("staff", row)
+
+
+async def _of_group(db: Any, group_id: str, at: dt.datetime) -> Chain | None:
+    group = await sql.group_since(db, group_id=group_id, at=at)
+    if group is None:
+        return None
+    roles = await sql.offices_until(db, group_id=group_id, at=at)
+    owners = [row for row in roles if row["rank"] == 3]
+    held = [row for row in roles if row["until_at"] is None or row["until_at"] > at]
+    return Chain(
+        type="group",
+        id=group_id,
+        at=instant_text(at),
+        registered_at=instant_text(group["created_at"]),
+        code=group["code"],
+        ended_at=_text(group["dissolved_at"]),
+        platform=await _platform(db, at),
+        owner=next((_held("person", row) for row in held if row["rank"] == 3), None),
+        admins=[_admin(row, owners) for row in held if row["rank"] == 2],
+    )
+
+
+def _admin(row: Any, owners: list[Any]) -> AdminLink:
+    return AdminLink(
+        type="person",
+        id=row["holder"],
+        held_from=instant_text(row["from_at"]),
+        until=_text(row["until_at"]),
+        record_id=row["by_record"],
+        ended_record_id=row["ended_record"],
+        granted_by=row["granted_by"],
+        served_under=[
+            _held("person", one)
+            for one in owners
+            if one["until_at"] is None or one["until_at"] > row["from_at"]
+        ],
+    )
+
+
+async def _of_operator(db: Any, kind: str, subject_id: str, at: dt.datetime) -> Chain | None:
+    row = await (sql.account_since if kind == "account" else sql.operator_since)(db, id=subject_id, at=at)
+    if row is None:
+        return None
+    return Chain(
+        type=kind,
+        id=subject_id,
+        at=instant_text(at),
+        registered_at=instant_text(row["created_at"]),
+        ended_at=_text(row["ended_at"]),
+        platform=await _platform(db, at),
+        operator=OperatorLink(
+            operator_id=row["operator_id"],
+            kind=row["kind"],
+            answerable_person=row["answerable_person"],
+            held_from=instant_text(row["operator_since"]),
+            record_id=row["operator_record"],
+            exited_at=_text(row["exited_at"]),
+        ),
+    )
+
+
+def _held(kind: str, row: Any) -> Held:
+    return Held(
+        type=kind,
+        id=row["holder"],
+        held_from=instant_text(row["from_at"]),
+        until=_text(row["until_at"]),
+        record_id=row["by_record"],
+        ended_record_id=row["ended_record"],
+    )
+
+
+def _text(at: dt.datetime | None) -> str | None:
+    return None if at is None else instant_text(at)

@@ -1,0 +1,132 @@
+"""The one way reads go: valid keys, strict parameters, cursors of their own query."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from service.api.reading import Parameters, reader
+from service.errors import Refusal
+from tests.kit import House
+
+pytestmark = pytest.mark.anyio
+
+
+def asked(query: str, *known: str, path: str = "/v1/things", headers: Any = ()) -> Parameters:
+    scope = {"path": path, "query_string": query.encode(), "headers": list(headers)}
+    return Parameters(SimpleNamespace(scope=scope), *known)  # type: ignore[arg-type]
+
+
+def refusal(call: Any) -> tuple[str, str | None]:
+    with pytest.raises(Refusal) as caught:
+        call()
+    return caught.value.code.value, caught.value.pointer
+
+
+def test_parameters_are_known_single_and_well_formed() -> None:
+    """S003: an unknown, repeated or unparseable parameter is refused by name, never ignored."""
+    assert refusal(lambda: asked("colour=red", "limit")) == ("malformed", "colour")
+    assert refusal(lambda: asked("limit=1&limit=2", "limit")) == ("malformed", "limit")
+    assert refusal(lambda: asked("limit", "limit")) == ("malformed", "")
+    assert refusal(lambda: asked("name=%ff", "name")) == ("malformed", "")
+    assert refusal(lambda: asked("%3Cb%3E=1", "limit")) == ("malformed", "")
+    assert asked("", "limit").limit() == 100
+
+
+@pytest.mark.parametrize(
+    ("call", "good", "bad"),
+    [
+        (lambda given: given.limit(), ["1", "500"], ["0", "501", "-1", "1.0", "٣", "1e2", "9" * 12, ""]),
+        (lambda given: given.id("limit"), ["a", "A.b_c:d@e-1"], ["", "a b", "a/b", "x" * 129, "é"]),
+        (
+            lambda given: given.instant("limit"),
+            ["2026-11-02T08:00:00Z", "2026-11-02T08:00:00.1%2B08:00"],
+            ["2026-11-02", "2026-11-02T08:00:00", "now", "", "2026-13-02T08:00:00Z"],
+        ),
+        (lambda given: given.one_of("limit", ("a", "b")), ["a"], ["c", "", "A"]),
+        (lambda given: given.text("limit", 5), ["", "a b", "%E7%BE%A4"], ["abcdef", "%00", "%CD%B8"]),
+    ],
+)
+def test_each_kind_of_parameter_is_read_strictly(call: Any, good: list[str], bad: list[str]) -> None:
+    """S003: numbers, ids, instants, words and texts have one form each; the refusal names the parameter."""
+    for value in good:
+        call(asked(f"limit={value}", "limit"))
+    for value in bad:
+        code, pointer = refusal(lambda value=value: call(asked(f"limit={value}", "limit")))
+        assert (code, pointer) in {("malformed", "limit"), ("malformed", "")}, value
+
+
+def test_a_cursor_fits_only_its_own_query() -> None:
+    """S003: a cursor with another filter, path, shape or version is refused; limit and purpose may change."""
+    known = ("colour", "limit", "cursor", "purpose")
+    cursor = asked("colour=red", *known).cursor_to(7, "x")
+    again = asked(f"colour=red&limit=3&purpose=p&cursor={cursor}", *known)
+    assert again.cursor(int, str) == (7, "x")
+    for query in (
+        f"colour=blue&cursor={cursor}",
+        f"cursor={cursor}",
+        "colour=red&cursor=AAAA",
+        "colour=red&cursor=a*b",
+    ):
+        other = asked(query, *known)
+        assert refusal(lambda other=other: other.cursor(int, str)) == ("malformed", "cursor")
+    assert refusal(lambda: again.cursor(int)) == ("malformed", "cursor")
+    assert refusal(lambda: again.cursor(str, int)) == ("malformed", "cursor")
+    elsewhere = asked(f"colour=red&cursor={cursor}", *known, path="/v1/others")
+    assert refusal(lambda: elsewhere.cursor(int, str)) == ("malformed", "cursor")
+    assert asked("", *known).cursor(int) is None
+
+
+async def read(house: House, who: str, family: str = "", **headers: str) -> Any:
+    sent = {"authorization": f"Bearer {house.tokens.get(who, 'none')}", **headers}
+    scope = {"headers": [(name.encode(), value.encode()) for name, value in sent.items()]}
+    return await reader(SimpleNamespace(scope=scope, app=house.app), family)  # type: ignore[arg-type]
+
+
+async def test_a_reader_shows_a_key_that_holds_now(house: House) -> None:
+    """S003: revocation and expiry count from their instant on, whatever was remembered of the key before."""
+    caller = await read(house, "mo")
+    assert (caller.kind, caller.staff_id, caller.standings) == ("staff", "mo", ("moderator", "approver"))
+    async with house.db.transaction() as tx:
+        await tx.execute("UPDATE api_key SET expires_at = $1 WHERE key_id = 'mo'", house.clock.now())
+        await tx.execute("UPDATE api_key SET revoked_at = $1 WHERE key_id = 'cl'", house.clock.now())
+    for who in ("mo", "cl", "nobody"):
+        with pytest.raises(Refusal, match="key_invalid"):
+            await read(house, who)
+
+
+async def test_authorities_and_former_staff_read_no_ordinary_state(house: House) -> None:
+    """S021, S189: every read by an authority is a record, so it reads through the trail only."""
+    async with house.db.transaction() as tx:
+        await tx.execute("UPDATE staff_role SET until_at = $1 WHERE staff_id = 'cl'", house.clock.now())
+    for who in ("reg", "cl"):
+        with pytest.raises(Refusal, match="refused"):
+            await read(house, who)
+
+
+async def test_a_keys_scopes_hold_for_reads(house: House) -> None:
+    """S003: families, territories and tiers limit what a key reads as they limit what it does."""
+    async with house.db.transaction() as tx:
+        await tx.execute(
+            """UPDATE api_key SET families = '["group"]', jurisdictions = '["CN-110000"]', tiers = '[1, 2]' WHERE key_id = 'im'"""
+        )
+    caller = await read(house, "im", "group", **{"x-on-behalf-of": "ann"})
+    assert (caller.kind, caller.person_id) == ("person", "ann")
+    assert caller.sees("CN-110105", 2)
+    assert not caller.sees("CN-310000")
+    assert not caller.sees("CN-110105", 3)
+    with pytest.raises(Refusal, match="key_scope"):
+        caller.inside("EU")
+    with pytest.raises(Refusal, match="key_scope"):
+        await read(house, "im", "account")
+
+
+async def test_reads_of_ordinary_state_are_counted(house: House) -> None:
+    """S021: such a read leaves no record, only a count by kind of caller."""
+    before = await house.records()
+    await read(house, "mo")
+    await read(house, "im")
+    text = house.app.state.watch.metrics().decode()
+    assert 'mandate_reads_total{by="staff"} 1.0' in text
+    assert 'mandate_reads_total{by="backend"} 1.0' in text
+    assert await house.records() == before
