@@ -215,16 +215,16 @@ def test_schemathesis_finds_no_answer_that_is_not_described(tmp_path: Path) -> N
                 tokens[found[1]] = found[2]
             if "im" in tokens:
                 break
-        for who in ("im", "compliance-1"):
+        for who, phases in (("im", "examples,coverage"), ("compliance-1", "examples,fuzzing")):
             thrown = subprocess.run(
                 [Path(sys.executable).parent / "schemathesis", "run", f"{url}/openapi.json",
-                 "--header", f"Authorization: Bearer {tokens[who]}", "--phases", "examples,coverage,fuzzing",
-                 "--max-examples", "6", "--workers", "1", "--seed", "1", "--generation-database", "none",
+                 "--header", f"Authorization: Bearer {tokens[who]}", "--phases", phases,
+                 "--max-examples", "3", "--workers", "1", "--seed", "1", "--generation-database", "none",
                  "--request-timeout", "20", "--suppress-health-check", "all", "--no-color",
                  "--checks", CHECKS],
                 cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False, env=environment,
             )  # fmt: skip
-            assert thrown.returncode == 0, thrown.stdout[-6000:] + thrown.stderr[-2000:]
+            assert thrown.returncode == 0, thrown.stdout[-60000:] + thrown.stderr[-2000:]
     finally:
         serving.terminate()
         serving.wait(10)
