@@ -71,7 +71,8 @@ def governed(
         operation_id=action_name(action),
         summary=summary,
         tags=[action_name(action).split(".", 1)[0]],
-        opt={"action": action, "example": dict(example), "parameters": parameters, "check": check},
+        opt={"action": action, "example": dict(example), "parameters": parameters}
+        | ({} if check is None else {"checked_before": True}),
         operation_class=documented(action, parameters, example),
         status_code=200,
         media_type=JSON,
@@ -197,6 +198,11 @@ def converted(members: dict[str, Any], action: Any) -> Any:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except msgspec.ValidationError as error:
         raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
+    return settled(asked)
+
+
+def settled(asked: Any) -> Any:
+    """The action with its instants in UTC and whole milliseconds. Raises Refusal `malformed`."""
     instants = {
         name: _settled(value, name)
         for name in _instants(type(asked))

@@ -36,7 +36,7 @@ class Lane:
         self._app = app
         self._tree: dict[str, Any] = {}
         for route in routes:
-            if "action" not in route.opt or route.opt["check"] is not None:
+            if "action" not in route.opt or "checked_before" in route.opt:
                 continue
             for path in route.paths:
                 node = self._tree
