@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(RUNTIME) ## Show what it does, with a database of its own
+demo: $(RUNTIME) ## Play a day of its story against a house of its own, and check every outcome
 	$(BIN)/python -m service demo
 
 serve: $(RUNTIME) ## Serve the API on http://127.0.0.1:8000 (PORT=0 takes a free port)

@@ -157,6 +157,25 @@ def keys(ctx: click.Context, url: str, key_file: Path | None) -> None:
     ctx.obj = (url, key_file)
 
 
+@main.command()
+@click.option("--keep", is_flag=True, help="Leave the data, and say where it is.")
+def demo(*, keep: bool) -> None:
+    """Show what it does: play a day of its story against a house of its own.
+
+    Everything runs on this machine, in a new folder that is removed at the end. Exits 0 only if all that was expected
+    was seen.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with one_line_errors():
+        from service.demo.play import DemoError, run
+
+        try:
+            code = run(keep=keep)
+        except DemoError as error:
+            raise CommandError(str(error)) from error
+    sys.exit(code)
+
+
 @contextmanager
 def _settings_with_database(config: Path | None) -> Iterator[Settings]:
     """Yield settings whose `dsn` is set, starting and migrating the embedded database when there is no other."""

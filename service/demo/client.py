@@ -19,22 +19,26 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> str:
-        """The refusal's code; empty when done."""
-        return str(self.body.get("code", ""))
+        """The refusal's code; empty when done. (A group has a public code of its own.)"""
+        return str(self.body.get("code", "")) if self.status >= 400 else ""
 
 
 class Client:
     """Speaks for everybody of the story: people through the backend's key, staff through their own."""
 
     def __init__(self, host: str, port: int, tokens: dict[str, str], clock: Path) -> None:
-        """`tokens` by key id; `im` is the backend's. `clock` is the file the service takes for its clock."""
+        """`tokens` by key id, more may join; `im` is the backend's. `clock`: the file the service takes for its clock."""
         self._connection = http.client.HTTPConnection(host, port, timeout=30)
-        self._tokens = tokens
+        self.tokens = tokens
         self._clock = clock
         self._keys = count(1)
+        self.now: dt.datetime | None = None
 
     def at(self, instant: dt.datetime) -> None:
         """Set the clock of the whole house."""
+        if instant == self.now:
+            return
+        self.now = instant
         draft = self._clock.with_suffix(".draft")
         draft.write_text(instant.isoformat(timespec="milliseconds").replace("+00:00", "Z"), encoding="ascii")
         draft.replace(self._clock)
@@ -50,8 +54,8 @@ class Client:
         version: int | None = None,
     ) -> Answer:
         """Send one request. `who`: a staff id, `im` for the backend itself, else a person the backend acts for."""
-        headers = {"authorization": f"Bearer {self._tokens.get(who, self._tokens['im'])}"}
-        if who not in self._tokens:
+        headers = {"authorization": f"Bearer {self.tokens.get(who, self.tokens['im'])}"}
+        if who not in self.tokens:
             headers["x-on-behalf-of"] = who
         if method != "GET":
             headers["idempotency-key"] = key or f"demo-{next(self._keys)}"

@@ -1,0 +1,109 @@
+"""The demo: a day of the story against a house of its own, told and checked."""
+
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from service.demo import play
+from service.demo.accounts import patrol_accounts, people
+from service.demo.groups import founding_of_g, mute_of_dan
+from service.demo.step import Scene
+from service.demo.story import story
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the demo's data goes: a folder of the test's own, whose name is short enough for a socket in it."""
+    folder = Path(tempfile.mkdtemp(prefix="d-"))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def played(scenes: Sequence[Scene], *, keep: bool = False) -> tuple[int, str]:
+    said = Console(file=io.StringIO(), width=140)
+    code = play.run(scenes=scenes, console=said, keep=keep)
+    assert isinstance(said.file, io.StringIO)
+    return code, said.file.getvalue()
+
+
+@pytest.mark.slow
+def test_the_whole_story_is_as_expected(temporary: Path) -> None:
+    """S001, S005, S006, S010, S012, S015, S022, S058, S081, S189, A7: every expected outcome is seen; nothing is left."""
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "demo"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip().splitlines()[-1].startswith("All 48")
+    assert "expected outcomes were seen" in done.stdout
+    assert "Who answered for group g at 2026-11-02T09:05:00.000Z" in done.stdout
+    assert "The trail of group g" in done.stdout
+    assert "not as expected" not in done.stdout
+    assert done.stderr == ""
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_what_is_not_as_expected_is_told_and_fails(temporary: Path) -> None:
+    """A wrong expectation is told with what was expected and what came, and the exit code is 1."""
+    scene = founding_of_g()
+    first = scene.steps[0]
+    shows = {**first.shows, "result.tier": 4}
+    steps = [first._replace(shows=shows), *scene.steps[1:]]
+    code, said = played([*people(), scene._replace(steps=steps)])
+    assert code == 1
+    [line] = [line for line in said.splitlines() if "result.tier" in line]
+    assert line.split()[-3:] == ["result.tier", "4", "2"]
+    assert "1 of 28 outcomes were not as expected" in said
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_record_that_is_not_expected_is_told(temporary: Path) -> None:
+    """The trail must hold the records that were answered and no others; `keep` leaves the data, closed to others."""
+    scene = founding_of_g()
+    silent = [step._replace(in_trail=step.label != "R10") for step in scene.steps]
+    code, said = played([*people(), scene._replace(steps=silent)], keep=True)
+    assert code == 1
+    assert "its records" in said
+    [folder] = temporary.iterdir()
+    assert str(folder) in said
+    assert (folder / "tokens.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_step_that_lacks_what_an_earlier_one_owes_is_told(temporary: Path) -> None:
+    """Steps that speak of what never came are differences, and the story goes on."""
+    scene = mute_of_dan()
+    code, said = played([scene._replace(steps=[step for step in scene.steps if "$" in step.path])])
+    assert code == 1
+    assert "gave 'lapse'" in said
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_story_goes_forward_in_time() -> None:
+    """No step is at an instant before the one told above it."""
+    steps = [step for scene in story() for step in scene.steps]
+    assert all(one.at <= other.at for one, other in pairwise(steps))
+
+
+def test_all_fifty_patrol_accounts_are_asked_for() -> None:
+    """A7: fifty accounts of class government, each with an operator and a territory of its own."""
+    asked = [step.body for scene in patrol_accounts() for step in scene.steps if step.path == "/v1/accounts"]
+    assert len(asked) == len({body["jurisdiction"] for body in asked if body}) == 50
+    assert {body["class"] for body in asked if body} == {"government"}
