@@ -105,8 +105,9 @@ def loaded(house: Served, connections: int, seconds: float, *, hot: bool = False
     return figures
 
 
-async def heat(house: Served) -> None:
-    """Make the hot groups."""
+async def heat(house: Served, *, capacity: int = 200, one_owner: bool = False) -> None:
+    """Make the hot groups, each with an owner of its own or all with the first one's."""
+    owner = "'hot0-p0'" if one_owner else "'hot' || g || '-p0'"
     connection = await asyncpg.connect(house.embedded.owner_dsn)
     await connection.execute(
         f"""
@@ -114,10 +115,11 @@ async def heat(house: Served) -> None:
             identity_methods, identity_ref, verified_at, minor, bot, seen_at, terms_accepted, closed_at, erased_at
             FROM person, generate_series(0, {HOT - 1}) g, generate_series(0, {HOT_MEMBERS - 1}) p WHERE person_id = 'g0-p0';
         INSERT INTO groups SELECT (jsonb_populate_record(groups, jsonb_build_object('group_id', 'hot' || g, 'code', 'hot' || g,
-            'owner_id', 'hot' || g || '-p0', 'member_count', {HOT_MEMBERS}))).*
+            'owner_id', {owner}, 'member_count', {HOT_MEMBERS}, 'capacity', {capacity}))).*
             FROM groups, generate_series(0, {HOT - 1}) g WHERE group_id = 'g0';
         INSERT INTO role (by_record, person_id, group_id, rank, from_at)
-            SELECT 'arranged', 'hot' || g || '-p' || p, 'hot' || g, CASE p WHEN 0 THEN 3 ELSE 1 END, now()
+            SELECT 'arranged-hot' || g, CASE p WHEN 0 THEN {owner} ELSE 'hot' || g || '-p' || p END, 'hot' || g,
+                CASE p WHEN 0 THEN 3 ELSE 1 END, now()
             FROM generate_series(0, {HOT - 1}) g, generate_series(0, {HOT_MEMBERS - 1}) p
         """
     )
@@ -152,9 +154,6 @@ def main() -> None:
             print(
                 f"  {HOT} hot groups, 64 connections: {hot.rate:7.0f}/s, p50 {hot.p50:.1f} ms, p99 {hot.p99:.1f} ms{base}"
             )
-            memory = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{house.pid}/status").read_text())
-            assert memory
-            print(f"  resident memory afterwards: {int(memory[1]) / 1024:.0f} MB")
 
 
 if __name__ == "__main__":

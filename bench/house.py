@@ -39,26 +39,27 @@ def served(folder: Path, *, groups: int, members: int, **environment: str) -> It
         migrate(embedded.owner_dsn, say=None)
         tokens = asyncio.run(_found(embedded, folder))
         asyncio.run(_arrange(embedded, groups, members))
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MANDATE_")}
-        env |= {
-            "MANDATE_DSN": embedded.service_dsn,
-            "MANDATE_DATA": str(folder),
-            "MANDATE_LOG_LEVEL": "info",
-            **environment,
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve", "--port", "0"],
-            cwd=REPOSITORY,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        try:
-            yield Served(_port(process), process.pid, tokens, embedded)
-        finally:
-            process.terminate()
-            process.wait(15)
+        with serving(embedded.service_dsn, folder, **environment) as (port, pid):
+            yield Served(port, pid, tokens, embedded)
+
+
+@contextmanager
+def serving(dsn: str, data: Path, **environment: str) -> Iterator[tuple[int, int]]:
+    """Serve as an operator would, in a process of its own; yield its port and process id."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MANDATE_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve", "--port", "0"],
+        cwd=REPOSITORY,
+        env=env | {"MANDATE_DSN": dsn, "MANDATE_DATA": str(data), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield _port(process), process.pid
+    finally:
+        process.terminate()
+        process.wait(15)
 
 
 def _port(process: subprocess.Popen[str]) -> int:
