@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-versio
 WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo serve migrate test lint types rooms sql pytest lock checksums format clean
+.PHONY: help demo serve migrate openapi test lint types rooms sql pytest lock checksums format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ serve: $(RUNTIME) ## Serve the API on http://127.0.0.1:8000 (PORT=0 takes a free
 
 migrate: $(RUNTIME) ## Bring the database's schema up to date
 	$(BIN)/python -m service migrate
+
+openapi: $(RUNTIME) ## Write openapi/openapi.json from the routes
+	$(BIN)/python -m service openapi
 
 test: lint types rooms sql pytest ## Check everything
 

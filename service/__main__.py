@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from service.commands import OUTPUT, CommandError, Later, one_line_errors
 from service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ def main() -> None:
 def serve(config: Path | None, host: str | None, port: int | None) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
 
-    The embedded database is migrated on the way; any other must already have this program's schema.
+    The embedded database is migrated on the way, and in a new one a first staff is appointed whose keys are printed
+    once; any other must already have this program's schema and be founded (`mandate found`).
     """
     # Until the server listens to it, SIGTERM unwinds like Ctrl-C, so that the embedded database is left properly.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _one_line_errors(), _settings_with_database(config) as found:
+    with one_line_errors(), _settings_with_database(config) as found:
         from msgspec.structs import replace
 
         from service import log
@@ -57,7 +59,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+            runner.run(_serve(settings, own=Settings.read(file=config).embedded))
 
 
 @main.command()
@@ -67,7 +69,7 @@ def migrate(config: Path | None) -> None:
 
     Takes MANDATE_MIGRATION_DSN, the address of the owner of the tables, without a pooler between.
     """
-    with _one_line_errors():
+    with one_line_errors():
         from service.db import Embedded
         from service.db import migrate as apply
 
@@ -82,6 +84,77 @@ def migrate(config: Path | None) -> None:
             with Embedded.start(settings.data) as embedded:
                 apply(embedded.owner_dsn)
         click.echo("The schema is up to date.")
+
+
+@main.command()
+@_config
+@click.option(
+    "--staff",
+    multiple=True,
+    required=True,
+    metavar="ID=STANDING,...[@PERSON]",
+    help="One of the first staff and what they hold; @PERSON where they are an IM user too. Repeat.",
+)
+@click.option("--backend", "backends", multiple=True, help="Name of a key for an IM backend. Repeat.")
+@OUTPUT
+def found(config: Path | None, staff: tuple[str, ...], backends: tuple[str, ...], output: str) -> None:
+    """Appoint the first staff and issue the first keys, printed once, in a database that has none.
+
+    Name one head_of_content_safety, and at least two people of compliance and approver: later appointments and keys
+    need two. For example:
+
+        mandate found --staff ho=head_of_content_safety --staff wu=compliance --staff li=approver --backend im
+    """
+    with one_line_errors(), _settings_with_database(config) as settings:
+        from service import log
+        from service.commands.founding import found_now
+
+        log.set_up("warning")
+        found_now(settings, staff, backends, output)
+
+
+@main.command()
+@click.option(
+    "--check", is_flag=True, help="Write nothing; exit with 1 where the file is not what the routes say."
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default="openapi/openapi.json")
+def openapi(file: Path, *, check: bool) -> None:
+    """Write what the API is, as OpenAPI 3.1, to FILE (default: openapi/openapi.json)."""
+    import msgspec
+
+    from service.api.documentation import document
+    from service.app import create_app
+
+    made = document(create_app(Settings(dsn="postgresql://nobody@localhost/none")))
+    text = msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n"
+    if check:
+        sys.exit(0 if file.is_file() and file.read_bytes() == text else 1)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(text)
+
+
+@main.group(cls=Later, module="service.policy.commands")
+@click.pass_context
+def policy(ctx: click.Context) -> None:
+    """Read, check and compare editions of policy. Nothing here changes what is in force."""
+    from service.commands.policy import known_actions
+
+    ctx.obj = known_actions
+
+
+@main.group(cls=Later, module="service.commands.keys")
+@click.option(
+    "--url", envvar="MANDATE_URL", default="http://127.0.0.1:8000", show_default=True, help="The service."
+)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help="File that holds your own key (else the variable MANDATE_KEY).",
+)
+@click.pass_context
+def keys(ctx: click.Context, url: str, key_file: Path | None) -> None:
+    """List, issue, rotate and revoke keys through the API, with a key of compliance."""
+    ctx.obj = (url, key_file)
 
 
 @contextmanager
@@ -100,11 +173,13 @@ def _settings_with_database(config: Path | None) -> Iterator[Settings]:
         yield replace(settings, dsn=embedded.service_dsn, migration_dsn=embedded.owner_dsn)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, *, own: bool) -> None:
+    """Serve until told to stop. `own`: the database is the embedded one, where a house is founded at need."""
     from granian.constants import Interfaces
     from granian.server.embed import Server
 
     from service.app import create_app
+    from service.commands.founding import DEFAULT_STAFF, found_by_default, print_keys
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -114,6 +189,7 @@ async def _serve(settings: Settings) -> None:
     app = create_app(settings)
     # The lifespan is ours and not the server's, so that a database out of reach is one line and not a traceback.
     async with app.lifespan():
+        fresh = await found_by_default(app.state.door, app.state.db) if own else []
         server = Server(
             app,
             settings.host,
@@ -130,6 +206,8 @@ async def _serve(settings: Settings) -> None:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         click.echo(f"Mandate is serving at {_url(settings.host, port)}")
+        if fresh:
+            print_keys(fresh, DEFAULT_STAFF)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -179,32 +257,6 @@ def _free_port(host: str, port: int) -> int:
 def _url(host: str, port: int) -> str:
     shown = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  compared, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-
-
-class CommandError(Exception):
-    """What an operator can cure, in one sentence which says how."""
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what an operator can cure into one line and exit code 2; leave the rest as it is."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        from service.db import DatabaseUnavailable, EmbeddedError, MigrationError
-
-        # The app's lifespan runs in a task group, which wraps what it raises.
-        cause: BaseException = error
-        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
-            cause = cause.exceptions[0]
-        if not isinstance(
-            cause, CommandError | SettingsError | DatabaseUnavailable | EmbeddedError | MigrationError
-        ):
-            raise
-        click.echo(f"mandate: {' '.join(str(cause).split())}", err=True)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

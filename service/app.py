@@ -28,6 +28,7 @@ from service.api import (
 from service.api.batches import asking_of
 from service.api.callers import Callers
 from service.api.documentation import openapi_config
+from service.api.lane import Lane
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
@@ -120,5 +121,5 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         logging_config=None,
     )
     # Around the router and not as its middleware, which a path without a route never reaches.
-    app.asgi_handler = numbered(app.asgi_handler)
+    app.asgi_handler = numbered(Lane(app.asgi_handler, routes))
     return app

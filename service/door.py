@@ -57,6 +57,8 @@ _MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "b
 _ROUNDS = 3
 #: So many subjects are remembered as told (`subject_name`).
 _NAMED = 200_000
+#: Transactions of one process at a time: while the database works on one set, the next is decided.
+SETS_AT_ONCE = 2
 
 
 class Editions(Protocol):
@@ -122,6 +124,7 @@ class Asked(msgspec.Struct, kw_only=True, eq=False):
     request_id: str = ""
     needs: Sequence[Need] = ()
     more: Sequence[Need] = ()
+    held: Sequence[tuple[Any, bool]] = ()
     since: float = 0.0
     answer: asyncio.Future[Answer] | None = None
 
@@ -177,23 +180,23 @@ class Door:
         self._origin = origin
         self._waiting: deque[Asked] = deque()
         self._named: set[Subject] = set()
-        self._naming: set[Subject] = set()
         self._wake = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
+        #: Rows touched by the sets that run: by how many acts, and how many of them may write.
+        self._busy: dict[Any, tuple[int, int]] = {}
+        self._writers: list[asyncio.Task[None]] = []
         self._closing = False
 
     # Opening and closing
 
     def open(self) -> None:
         """Start the writer in the running event loop."""
-        self._writer = asyncio.create_task(self._write(), name="door")
+        self._writers = [asyncio.create_task(self._write(), name="door") for _ in range(SETS_AT_ONCE)]
 
     async def close(self) -> None:
         """Finish what was asked, then stop."""
         self._closing = True
         self._wake.set()
-        if self._writer is not None:
-            await self._writer
+        await asyncio.gather(*self._writers)
 
     # Asking
 
@@ -275,7 +278,7 @@ class Door:
 
     def _enter(self, asked: Asked) -> asyncio.Future[Answer]:
         """Queue an action for the writer; the future is its answer."""
-        if self._writer is None or self._closing or self._writer.done():
+        if self._closing or not self._writers or self._writers[0].done():
             raise Refusal(Code.TRAIL_UNAVAILABLE)
         asked.answer = asyncio.get_running_loop().create_future()
         self._waiting.append(self._prepared(asked))
@@ -285,17 +288,25 @@ class Door:
     # The writer
 
     async def _write(self) -> None:
+        """Take what waits, set after set. Several of these run side by side: one prepares while another's set commits."""
         while True:
-            if not self._waiting:
-                if self._closing:
-                    return
-                self._wake.clear()
-                await self._wake.wait()
+            chosen = self._choose()
+            if chosen:
+                try:
+                    await self._run(chosen)
+                finally:
+                    self._free(chosen)
                 continue
-            await self._run(self._choose())
+            if self._closing and not self._waiting:
+                return
+            self._wake.clear()
+            await self._wake.wait()
 
     def _choose(self) -> list[Asked]:
-        """Take from the queue, in order, what can go together: one writer per row, nobody overtakes on a row."""
+        """Take from the queue, in order, what can go together and beside the sets that run: one writer per row.
+
+        Nobody overtakes on a row.
+        """
         chosen: list[Asked] = []
         later: list[Asked] = []
         taken: dict[Any, bool] = {}
@@ -304,18 +315,37 @@ class Door:
             if asked.answer is not None and asked.answer.cancelled():
                 continue
             touches = list(asked.touches())
-            collides = any(what in taken and (writes or taken[what]) for what, writes in touches)
+            collides = any(
+                (what in taken and (writes or taken[what]))
+                or (what in self._busy and (writes or self._busy[what][1] > 0))
+                for what, writes in touches
+            )
             (later if collides else chosen).append(asked)
             for what, writes in touches:
                 taken[what] = taken.get(what, False) or writes or collides
         self._waiting.extendleft(reversed(later))
+        for asked in chosen:
+            asked.held = list(asked.touches())
+            for what, writes in asked.held:
+                touching, writing = self._busy.get(what, (0, 0))
+                self._busy[what] = (touching + 1, writing + writes)
         return chosen
+
+    def _free(self, chosen: Sequence[Asked]) -> None:
+        """Let go of the rows that a finished set touched; what waited for them may go now."""
+        for asked in chosen:
+            for what, writes in asked.held:
+                touching, writing = self._busy.pop(what)
+                if touching > 1:
+                    self._busy[what] = (touching - 1, writing - writes)
+        if self._waiting or self._closing:
+            self._wake.set()
 
     async def _run(self, chosen: Sequence[Asked]) -> None:
         """Run one set; what fails with it is run again one by one, so that only the culprit fails."""
         since = time.perf_counter()
         try:
-            answers = await self._db.run(lambda tx: self._set(tx, chosen))
+            answers, told = await self._db.run(lambda tx: self._set(tx, chosen))
         except DatabaseUnavailable as gone:
             self._fail(chosen, Refusal(Code.TRAIL_UNAVAILABLE, uncertain=gone.uncertain))
             return
@@ -340,7 +370,10 @@ class Door:
                 return
             self._break(chosen, error)
             return
-        self._remember_names()
+        if len(self._named) > _NAMED:
+            # Telling a name again only costs a row's look.
+            self._named.clear()
+        self._named |= told
         self._watch.ran(acts=len(answers), seconds=time.perf_counter() - since)
         for asked in chosen:
             answer = answers.get(id(asked))
@@ -353,16 +386,10 @@ class Door:
     async def _refuse_alone(self, asked: Asked, refusal: Refusal) -> None:
         """Record a refusal that only a constraint found."""
         try:
-            answers = await self._db.run(lambda tx: self._set(tx, [asked], refusal=refusal))
+            answers, _ = await self._db.run(lambda tx: self._set(tx, [asked], refusal=refusal))
             self._deliver(asked, answers[id(asked)])
         except (DatabaseUnavailable, asyncpg.PostgresError):
             self._fail([asked], Refusal(Code.TRAIL_UNAVAILABLE))
-
-    def _remember_names(self) -> None:
-        """Take as told what the committed set told; kept small, since telling a name again only costs a row's look."""
-        if len(self._named) > _NAMED:
-            self._named.clear()
-        self._named |= self._naming
 
     def _deliver(self, asked: Asked, answer: Answer) -> None:
         self._watch.acted(
@@ -395,7 +422,7 @@ class Door:
 
     async def _set(
         self, tx: Tx, chosen: Sequence[Asked], refusal: Refusal | None = None
-    ) -> dict[int, Answer]:
+    ) -> tuple[dict[int, Answer], set[Subject]]:
         at = self._clock.now()
         policy = self._editions.at(at)
         answers = await self._repeated(tx, chosen)
@@ -411,10 +438,9 @@ class Door:
             answers[id(outcome.asked)] = answer
             if answer.record_id:
                 entries.append(self._entry(outcome, answer))
-        self._naming = {subject for entry in entries for subject in entry.told}
         if entries:
             await append(tx, entries, self._keys, at=at, edition=policy.edition)
-        return answers
+        return answers, {subject for entry in entries for subject in entry.told}
 
     async def _repeated(self, tx: Tx, chosen: Sequence[Asked]) -> dict[int, Answer]:
         """Answer again what was asked before (S010)."""

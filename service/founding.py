@@ -60,11 +60,16 @@ async def adopt_first_edition(door: Door, editions: Editions, clock: Clock) -> N
     await editions.refresh()
 
 
+async def is_founded(db: Db) -> bool:
+    """Whether there is any staff."""
+    async with db.read() as reader:
+        return bool(await sql.is_founded(reader))
+
+
 async def found(door: Door, db: Db, staff: Sequence[Founder], backends: Sequence[str]) -> list[FreshKey]:
     """Appoint the first staff and issue one key to each and to each backend. Raises FoundingError if there is staff."""
-    async with db.read() as reader:
-        if await sql.is_founded(reader):
-            raise FoundingError("there is staff already; use key.issue and staff.appoint, by two people")
+    if await is_founded(db):
+        raise FoundingError("there is staff already; use key.issue and staff.appoint, by two people")
     fresh: list[FreshKey] = []
     for one in staff:
         for standing in one.holds:

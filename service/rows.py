@@ -53,7 +53,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     reading: ClassVar[str] = "share"
     appended: ClassVar[bool] = False
     _sql: ClassVar[dict[str, str]]
-    _json: ClassVar[dict[int, Any]]
+    _json: ClassVar[dict[str, Any]]
 
     @classmethod
     def statements(cls) -> dict[str, str]:
@@ -63,25 +63,26 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         hints = typing.get_type_hints(cls)
         names = cls.__struct_fields__
         kinds = [_ARRAYS.get(_bare(hints[name]), "jsonb[]") for name in names]
-        cls._json = {i: hints[name] for i, name in enumerate(names) if kinds[i] == "jsonb[]"}
+        cls._json = {name: hints[name] for i, name in enumerate(names) if kinds[i] == "jsonb[]"}
         look_key = cls.look_key or cls.key
         keys = ", ".join(f"${i + 1}::text[]" for i in range(len(look_key)))
         match = " AND ".join(f"t.{name} = k.k{i}" for i, name in enumerate(look_key))
         alias = ", ".join(f"k{i}" for i in range(len(look_key)))
         only = f" AND {cls.only}" if cls.only else ""
+        columns_of = ", ".join(f"t.{name}" for name in names)
+        # One look-up per key, in the order of the keys. Joined, a plan made while the table was empty would walk it for ever.
         look = (
-            f"SELECT {', '.join(f't.{name}' for name in names)} FROM unnest({keys}) AS k({alias})"
-            f" JOIN {cls.table} t ON {match}{only}"
+            f"SELECT {columns_of} FROM unnest({keys}) AS k({alias}) CROSS JOIN LATERAL"
+            f" (SELECT {columns_of} FROM {cls.table} t WHERE {match}{only} "
         )
-        order = f" ORDER BY {', '.join(f't.{name}' for name in look_key)}"
         values = ", ".join(f"${i + 1}::{kind.replace('jsonb', 'text')}" for i, kind in enumerate(kinds))
         columns = ", ".join(f"v{i}{'::jsonb' if kind == 'jsonb[]' else ''}" for i, kind in enumerate(kinds))
         rest = [name for name in names if name not in cls.key]
         update = ", ".join(f"{name} = excluded.{name}" for name in rest)
         cls._sql = {
-            "read": look,
-            "share": f"{look}{order} FOR SHARE OF t",
-            "lock": f"{look}{order} FOR NO KEY UPDATE OF t",
+            "read": f"{look}OFFSET 0) t",
+            "share": f"{look}FOR SHARE) t",
+            "lock": f"{look}FOR NO KEY UPDATE) t",
             "apply": (
                 f"INSERT INTO {cls.table} ({', '.join(names)}) SELECT {columns}"
                 f" FROM unnest({values}) AS u({', '.join(f'v{i}' for i in range(len(names)))})"
@@ -94,7 +95,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     async def look(
         cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
     ) -> Mapping[tuple[str, ...], Self]:
-        """Read the rows of `keys` in one statement, locked as `lock` says (`read`, `share`, `lock`), in key order."""
+        """Read the rows of `keys` in one statement, locked as `lock` says (`read`, `share`, `lock`), in the order given."""
         statement = cls.statements()[lock]
         found = await db.fetch(statement, *(list(column) for column in zip(*keys, strict=True)))
         rows = [cls.from_record(record) for record in found]
@@ -104,12 +105,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_record(cls, record: Any) -> Self:
         """Make a row of a database record whose columns stand in the struct's order."""
-        cls.statements()
-        values = list(record)
-        for i, hint in cls._json.items():
-            if values[i] is not None:
-                values[i] = msgspec.convert(values[i], hint)
-        return cls(**dict(zip(cls.__struct_fields__, values, strict=True)))
+        if "_json" not in cls.__dict__:
+            cls.statements()
+        values = dict(zip(cls.__struct_fields__, record, strict=True))
+        for name, hint in cls._json.items():
+            if values[name]:
+                values[name] = msgspec.convert(values[name], hint)
+        return cls(**values)
 
     @classmethod
     async def apply(cls, tx: Tx, writes: Sequence[Self]) -> None:
@@ -117,9 +119,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         statement = cls.statements()["apply"]
         json = cls._json
         columns: list[list[Any]] = []
-        for i, name in enumerate(cls.__struct_fields__):
+        for name in cls.__struct_fields__:
             column = [getattr(row, name) for row in writes]
-            if i in json:
+            if name in json:
                 column = [None if value is None else msgspec.json.encode(value).decode() for value in column]
             columns.append(column)
         await tx.execute(statement, *columns)

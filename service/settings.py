@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self, get_type_hints
 import msgspec
 
 PREFIX = "MANDATE_"
+NOT_SETTINGS = ("MANDATE_CONFIG", "MANDATE_KEY", "MANDATE_URL")
+"""Where the settings are, and what `mandate keys` asks with: no settings of the service."""
 SECRETS = ("dsn", "migration_dsn")
 _HOUSE = Path(__file__).resolve().parent
 
@@ -133,7 +135,7 @@ def _from_file(file: Path) -> _Found:
 def _from_environment(env: Mapping[str, str]) -> _Found:
     found: _Found = {}
     for variable, text in env.items():
-        if not variable.startswith(PREFIX) or variable == f"{PREFIX}CONFIG":
+        if not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
             continue
         name, place, value = variable.removeprefix(PREFIX).lower(), f"from {variable}", text
         if name not in Settings.__struct_fields__ and name.endswith("_file"):

@@ -61,7 +61,7 @@ def governed(
 
     async def act(request: Request[Any, Any, Any]) -> Response[bytes]:
         given = {name: request.path_params[name] for name in parameters}
-        return await answer_to(request, action, given, check)
+        return response_of(await perform(request, await request.body(), action, given, check))
 
     act.__name__ = action_name(action).replace(".", "_")
     act.__doc__ = action.__doc__
@@ -71,32 +71,33 @@ def governed(
         operation_id=action_name(action),
         summary=summary,
         tags=[action_name(action).split(".", 1)[0]],
-        opt={"action": action, "example": dict(example), "parameters": parameters},
+        opt={"action": action, "example": dict(example), "parameters": parameters}
+        | ({} if check is None else {"checked_before": True}),
         operation_class=documented(action, parameters, example),
         status_code=200,
         media_type=JSON,
     )(act)
 
 
-async def answer_to(
+async def perform(
     request: Request[Any, Any, Any],
+    body: bytes,
     action: type[Action],
     given: Mapping[str, str],
     check: Check | None = None,
-) -> Response[bytes]:
-    """Decode, ask the door, encode. Raises Refusal for what cannot be asked at all."""
+) -> Answer:
+    """Decode and ask the door. Raises Refusal for what cannot be asked at all."""
     headers = headers_of(request)
     state = request.app.state
     callers: Callers = state.callers
     door: Door = state.door
     caller = await callers.caller(headers)
-    asked = decoded(action, await body_of(request, headers), given)
+    asked = decoded(action, json_of(body, headers), given)
     key = request_key(headers)
     expected = expected_version(headers)
     if check is not None:
         await check(request, caller, asked)
-    answer = await door.act(asked, caller=caller, key=key, expected=expected, request_id=request_id(request))
-    return response_of(answer)
+    return await door.act(asked, caller=caller, key=key, expected=expected, request_id=request_id(request))
 
 
 def headers_of(request: Request[Any, Any, Any]) -> dict[bytes, bytes]:
@@ -119,7 +120,11 @@ def request_id(request: Request[Any, Any, Any]) -> str:
 
 async def body_of(request: Request[Any, Any, Any], headers: Mapping[bytes, bytes]) -> bytes:
     """The body, when it is JSON or empty."""
-    body = await request.body()
+    return json_of(await request.body(), headers)
+
+
+def json_of(body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
+    """The body, when it is said to be JSON, or is empty. Raises Refusal `media_type`."""
     if body:
         media = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
         if media != b"application/json":
@@ -193,6 +198,11 @@ def converted(members: dict[str, Any], action: Any) -> Any:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except msgspec.ValidationError as error:
         raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
+    return settled(asked)
+
+
+def settled(asked: Any) -> Any:
+    """The action with its instants in UTC and whole milliseconds. Raises Refusal `malformed`."""
     instants = {
         name: _settled(value, name)
         for name in _instants(type(asked))
@@ -267,4 +277,4 @@ def _plain(error: Exception) -> str:
     return _VALUE.sub(r"\1", _PLACE.sub("", str(error)))[:200]
 
 
-__all__ = ["Answer", "Caller", "answer_to", "decoded", "governed", "pointer_of"]
+__all__ = ["Answer", "Caller", "decoded", "governed", "perform", "pointer_of"]

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 
-from service.action import Action, action_name
-from service.api.acting import body_of, converted, decoded_by, parsed, request_id, request_key
+from service.action import Action, Receipt, action_name
+from service.api.acting import body_of, converted, decoded_by, parsed, request_id, request_key, settled
 from service.api.callers import Callers
+from service.api.documentation import shows
 from service.api.problems import JSON
 from service.door import Answer, Door
-from service.errors import Code, Refusal, problem
+from service.errors import Code, Problem, Refusal, problem
 
 EXPECTED = "expected_version"
 """Member of an item, beside those of its action: the version its subject must have (S012)."""
@@ -26,6 +27,31 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     items: list[msgspec.Raw]
 
 
+class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one item, as `joined` writes it: a receipt, or the problem that stood in the way."""
+
+    status: int
+    receipt: Receipt | msgspec.UnsetType = msgspec.UNSET
+    problem: Problem | msgspec.UnsetType = msgspec.UNSET
+
+
+class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers in the order sent, and the id that their records share."""
+
+    batch: str
+    items: list[ItemAnswer]
+
+
+ACT: dict[str, Any] = {
+    "type": "object",
+    "description": "An act by its name, with the members of its own route's path and body.",
+    "properties": {
+        "action": {"type": "string", "description": "noun.verb, the operationId of its route."},
+        EXPECTED: {"type": "integer", "minimum": 0, "description": "The version its subject must have."},
+    },
+    "required": ["action"],
+}
+MUTE = {"action": "group.mute", "group_id": "g", "person_id": "dan", "seconds": 3600, "reason": "fraud"}
 _batch = msgspec.json.Decoder(Batch)
 _problem = msgspec.json.Encoder().encode
 
@@ -46,7 +72,7 @@ class Asking:
         """The action of one item and the version it expects. Raises Refusal `malformed` with a pointer into the item."""
         # ASCII without escapes holds neither NUL nor newline, and is NFC: then the quick way is the strict one.
         if raw.isascii() and b"\\" not in raw and EXPECTED.encode() not in raw:
-            return decoded_by(self._decoder, raw), None
+            return settled(decoded_by(self._decoder, raw)), None
         members = parsed(raw)
         if not isinstance(members, dict):
             raise Refusal(Code.MALFORMED, pointer="", why="an act is an object")
@@ -57,8 +83,12 @@ class Asking:
 
 
 def asking_of(routes: Iterable[Any], *more: type[Action]) -> Asking:
-    """Every action among the routes that were made by `governed`, and `more`."""
-    kinds = [route.opt["action"] for route in routes if "action" in getattr(route, "opt", {})]
+    """Every action among the routes that were made by `governed`, and `more`.
+
+    Not those whose route does long work before the door is asked: there is one way to them.
+    """
+    opts = [getattr(route, "opt", {}) for route in routes]
+    kinds = [opt["action"] for opt in opts if "action" in opt and "checked_before" not in opt]
     return Asking([*kinds, *more])
 
 
@@ -80,7 +110,23 @@ def batch_id(key_id: str, key: str) -> str:
     return hashlib.sha256(f"mandate-batch/v1\n{key_id}\n{key}".encode()).hexdigest()[:32]
 
 
-@post("/v1/batches", operation_id="batches", tags=["batches"], status_code=200)
+@post(
+    "/v1/batches",
+    operation_id="batches",
+    tags=["batches"],
+    status_code=200,
+    opt=shows(
+        BatchAnswer,
+        body={
+            "type": "object",
+            "properties": {"items": {"type": "array", "items": ACT}},
+            "required": ["items"],
+            "additionalProperties": False,
+        },
+        example={"items": [MUTE]},
+        headers=("Idempotency-Key",),
+    ),
+)
 async def do_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Do up to `batch_max` acts; one refusal never stops the others, and each has its own record."""
     headers = dict(request.scope["headers"])

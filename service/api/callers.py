@@ -8,10 +8,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
-
 from service.action import ID_PATTERN
 from service.caller import Caller
 from service.db import Db, queries
@@ -20,6 +16,21 @@ from service.errors import Code, Refusal
 
 sql = queries(__file__)
 _REMEMBERED = 10_000
+_WINDOW_S = 60
+
+
+class _Window:
+    """How often a key asked in the present minute. The package for this starts a timer thread at every request."""
+
+    __slots__ = ("asked", "ends")
+
+    def __init__(self, ends: float) -> None:
+        self.ends = ends
+        self.asked = 0
+
+    def seconds_left(self) -> int:
+        """Whole seconds until it ends, never 0: who waits so long is served."""
+        return max(1, math.ceil(self.ends - time.monotonic()))
 
 
 class Callers:
@@ -33,8 +44,8 @@ class Callers:
         """`per_minute`: requests per key in one process."""
         self._db = db
         self._known: OrderedDict[bytes, ApiKey] = OrderedDict()
-        self._limit = RateLimitItemPerMinute(per_minute)
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._limit = per_minute
+        self._windows: dict[str, _Window] = {}
 
     async def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Return who asks. Raises Refusal `key_invalid`, `malformed`, `too_many`, or DatabaseUnavailable."""
@@ -56,12 +67,18 @@ class Callers:
         key = None if digest is None else self._known.get(digest)
         if key is None:
             return []
-        stats = self._limiter.get_window_stats(self._limit, key.key_id)
+        window = self._window(key.key_id)
         return [
-            (b"ratelimit-limit", b"%d" % self._limit.amount),
-            (b"ratelimit-remaining", b"%d" % stats.remaining),
-            (b"ratelimit-reset", b"%d" % _seconds_to(stats.reset_time)),
+            (b"ratelimit-limit", b"%d" % self._limit),
+            (b"ratelimit-remaining", b"%d" % max(0, self._limit - window.asked)),
+            (b"ratelimit-reset", b"%d" % window.seconds_left()),
         ]
+
+    def _window(self, key_id: str) -> _Window:
+        window = self._windows.get(key_id)
+        if window is None or time.monotonic() >= window.ends:
+            window = self._windows[key_id] = _Window(time.monotonic() + _WINDOW_S)
+        return window
 
     async def _key(self, headers: Mapping[bytes, bytes]) -> ApiKey:
         digest = _digest(headers.get(b"authorization", b""))
@@ -77,9 +94,10 @@ class Callers:
             self._known[digest] = key
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        if not self._limiter.hit(self._limit, key.key_id):
-            reset = self._limiter.get_window_stats(self._limit, key.key_id).reset_time
-            raise Refusal(Code.TOO_MANY, seconds=_seconds_to(reset))
+        window = self._window(key.key_id)
+        window.asked += 1
+        if window.asked > self._limit:
+            raise Refusal(Code.TOO_MANY, seconds=window.seconds_left())
         return key
 
 
@@ -88,11 +106,6 @@ def _digest(authorization: bytes) -> bytes | None:
     scheme, _, token = authorization.partition(b" ")
     token = token.strip()
     return hashlib.sha256(token).digest() if token and scheme.lower() == b"bearer" else None
-
-
-def _seconds_to(instant: float) -> int:
-    """Whole seconds until the window ends, never 0: who waits so long is served."""
-    return max(1, math.ceil(instant - time.time()))
 
 
 def _id(raw: bytes) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.response import Stream
 
+from service.api.documentation import shows
 from service.api.reading import KnownCaller, Parameters, reader, shown
 from service.errors import Code, Refusal
 from service.outbox import Handed, Outbox
@@ -39,7 +40,15 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-@get("/v1/changes", operation_id="changes", tags=["changes"])
+@get(
+    "/v1/changes",
+    operation_id="changes",
+    tags=["changes"],
+    opt=shows(
+        Changes,
+        query={"after": "`cursor` of the last effect seen, or `next`.", "limit": "Effects on a page."},
+    ),
+)
 async def read_changes(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Effects after a cursor, in record order, none skipped and none twice. Without `after`: from the oldest kept."""
     asked = Parameters(request, "after", "limit", query="changes")
@@ -53,7 +62,13 @@ async def read_changes(request: Request[Any, Any, Any]) -> Response[bytes]:
     return shown(body)
 
 
-@get("/v1/changes/stream", operation_id="changes.stream", tags=["changes"], opt={"untimed": True})
+@get(
+    "/v1/changes/stream",
+    operation_id="changes.stream",
+    tags=["changes"],
+    opt={"untimed": True}
+    | shows(media="text/event-stream", query={"after": "`cursor` of the last effect seen."}),
+)
 async def stream_changes(request: Request[Any, Any, Any]) -> Stream:
     """The same as server-sent events: `id` is the cursor, `event` the kind, `data` one effect. Ends after ten minutes."""
     asked = Parameters(request, "after", query="changes", last_event_id="after")

@@ -9,8 +9,9 @@ from litestar import Request, Response, post
 
 from service.action import action_name
 from service.api.acting import body_of, expected_version
-from service.api.batches import EXPECTED, Asking
+from service.api.batches import ACT, EXPECTED, MUTE, Asking
 from service.api.callers import Callers
+from service.api.documentation import shows
 from service.api.problems import JSON
 from service.clock import instant_text
 from service.door import Checked, Door
@@ -50,7 +51,13 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 _encode = msgspec.json.Encoder().encode
 
 
-@post("/v1/checks", operation_id="checks", tags=["checks"], status_code=200)
+@post(
+    "/v1/checks",
+    operation_id="checks",
+    tags=["checks"],
+    status_code=200,
+    opt=shows(Check, body=ACT, example=MUTE, headers=("If-Match",)),
+)
 async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Answer what the act in the body would be answered now. Changes nothing, records nothing, needs no request key."""
     headers = dict(request.scope["headers"])

@@ -17,6 +17,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Operation, Server
 
 from service.action import Action, Receipt, action_name
+from service.api.examples import example_of
 from service.errors import Code, Problem
 
 API_VERSION = "1.0.0"
@@ -24,6 +25,8 @@ API_VERSION = "1.0.0"
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 _SCHEMAS = "#/components/schemas/"
+#: Components that are written here, whoever refers to them.
+_OURS = ("Receipt", "Problem")
 _METHODS = ("get", "put", "post", "delete", "patch")
 #: What any act, and any read, may answer but for success.
 _ACT_ERRORS = (400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 428, 429, 500, 503)
@@ -79,11 +82,48 @@ def documented(action: type[Action], named: tuple[str, ...], example: Mapping[st
 def schemas_of(kinds: Iterable[type[Any]]) -> tuple[dict[type[Any], dict[str, Any]], dict[str, Any]]:
     """The JSON schemas of structs, as decoding checks them, and those of the structs inside them, by component name."""
     listed = list(kinds)
-    references, components = msgspec.json.schema_components(listed, ref_template=f"{_SCHEMAS}member.{{name}}")
+    references, components = msgspec.json.schema_components(listed, ref_template=f"{_SCHEMAS}{{name}}")
     found: dict[type[Any], dict[str, Any]] = {}
     for kind, reference in zip(listed, references, strict=True):
-        found[kind] = components.pop(reference["$ref"].removeprefix(f"{_SCHEMAS}member."))
-    return found, {f"member.{name}": schema for name, schema in components.items()}
+        found[kind] = components.pop(reference["$ref"].removeprefix(_SCHEMAS))
+    return found, components
+
+
+def _joined(
+    kinds: Iterable[type[Any]], owner: str, schemas: dict[str, Any]
+) -> dict[type[Any], dict[str, Any]]:
+    """Return the schemas of structs after adding those inside them; where another has a name, `owner` goes before it."""
+    own, inner = schemas_of(kinds)
+    taken = [name for name, one in inner.items() if name not in _OURS and schemas.get(name, one) != one]
+    text = msgspec.json.encode([list(own.values()), inner]).decode()
+    for name in taken:
+        text = text.replace(f'"{_SCHEMAS}{name}"', f'"{_SCHEMAS}{owner}{name}"')
+    renamed, parts = msgspec.json.decode(text)
+    for name, one in parts.items():
+        if name not in _OURS:
+            called = f"{owner}{name}" if name in taken else name
+            schemas[called] = one | {"title": called}
+    return dict(zip(own, renamed, strict=True))
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """What a route answers and reads beyond what its signature says; see `shows`."""
+
+    answer: Any = None
+    media: str = JSON
+    query: Mapping[str, str] = {}
+    body: Mapping[str, Any] | None = None
+    example: Any = None
+    headers: tuple[str, ...] = ()
+
+
+def shows(answer: type[Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Return route options that describe a handler which decodes and encodes by itself.
+
+    `answer`: the struct it answers, none for text of another `media` type. `query`: its parameters, each with a sentence.
+    `body`: the JSON schema of its body, with an `example`. `headers`: names of the shared headers it reads.
+    """
+    return {"shown": Shown(answer=answer, **more)}
 
 
 class _NoPages(Router):
@@ -133,9 +173,8 @@ def document(app: Litestar) -> dict[str, Any]:
     actions = [handler.opt["action"] for handler in _handlers(app) if "action" in handler.opt]
     public = {handler.operation_id for handler in _handlers(app) if handler.opt.get("public")}
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(_bodies(app, actions))
-    own, inner = schemas_of([Receipt, Problem])
-    schemas.update(inner)
+    schemas.update(_bodies(app, actions, schemas))
+    own = _joined([Receipt, Problem], "", schemas)
     schemas["Receipt"] = own[Receipt]
     schemas["Problem"] = own[Problem]
     schemas["Problem"]["properties"]["code"] = {
@@ -144,10 +183,13 @@ def document(app: Litestar) -> dict[str, Any]:
         "description": "Stable; titles are not.",
     }
     found["components"] |= _shared()
+    shown = {one.operation_id: one.opt["shown"] for one in _handlers(app) if "shown" in one.opt}
     tags: set[str] = set()
     for path in found["paths"].values():
         for method in _METHODS:
             if method in path:
+                if said := shown.get(path[method]["operationId"]):
+                    _show(path[method], said, schemas)
                 _complete(path[method], open_to_all=path[method]["operationId"] in public, schemas=schemas)
                 tags.update(path[method]["tags"])
     found["paths"] = dict(sorted(found["paths"].items()))
@@ -161,11 +203,11 @@ def _handlers(app: Litestar) -> list[Any]:
     return list(found.values())
 
 
-def _bodies(app: Litestar, actions: Iterable[type[Action]]) -> dict[str, Any]:
+def _bodies(app: Litestar, actions: Iterable[type[Action]], schemas: dict[str, Any]) -> dict[str, Any]:
     """The schema of each action's body: its members but for those named by the path."""
     named = {one.opt["action"]: one.opt["parameters"] for one in _handlers(app) if "action" in one.opt}
-    own, bodies = schemas_of(actions)
-    for action, schema in own.items():
+    bodies: dict[str, Any] = {}
+    for action, schema in _joined(actions, "Asked", schemas).items():
         out = {*named[action], "action"}
         body = {
             name: value for name, value in schema.items() if name not in {"required", "description", "title"}
@@ -178,12 +220,37 @@ def _bodies(app: Litestar, actions: Iterable[type[Action]]) -> dict[str, Any]:
     return bodies
 
 
+def _show(operation: dict[str, Any], said: Shown, schemas: dict[str, Any]) -> None:
+    """Put in what a handler that decodes and encodes by itself says of itself."""
+    schema: dict[str, Any] = {"type": "string"}
+    if said.answer is not None:
+        name = said.answer.__name__
+        schemas[name] = _joined([said.answer], name, schemas)[said.answer]
+        schema = {"$ref": f"{_SCHEMAS}{name}"}
+    media = {"schema": schema} | ({} if said.answer else {"examples": {"usual": {"value": "text"}}})
+    operation["responses"]["200"]["content"] = {said.media: media}
+    listed = operation.setdefault("parameters", [])
+    listed += [
+        {"name": name, "in": "query", "description": about, "schema": _QUERY.get(name, {"type": "string"})}
+        for name, about in said.query.items()
+    ]
+    listed += [{"$ref": f"#/components/parameters/{name}"} for name in said.headers]
+    if said.body is not None:
+        operation["requestBody"] = {"required": True, **_content(dict(said.body), said.example)}
+
+
+_QUERY: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+    **{name: {"type": "string", "format": "date-time"} for name in ("at", "from", "to")},
+}
+
+
 def _complete(operation: dict[str, Any], *, open_to_all: bool, schemas: dict[str, Any]) -> None:
     """Add what every operation shares: the key, the headers, the errors and an example."""
-    governed = "requestBody" in operation and operation["operationId"] in schemas
+    governed = operation["operationId"] in schemas
     operation.setdefault("tags", ["other"])
     headers = ["X-Request-Id"] if open_to_all else ["X-On-Behalf-Of", "X-Request-Id"]
-    if governed or ("requestBody" in operation and not open_to_all):
+    if governed:
         headers = ["Idempotency-Key", "If-Match", *headers]
     listed = operation.setdefault("parameters", [])
     given = {one.get("name", "").lower() for one in listed}
@@ -326,46 +393,3 @@ def _used(found: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
             used.add(name)
             waiting += re.findall(rb'"#/components/schemas/([^"]+)"', msgspec.json.encode(schemas[name]))
     return {name: schemas[name] for name in used}
-
-
-# Examples of what reads answer
-
-_TEXTS = {
-    "date-time": "2026-11-02T08:00:00.000Z",
-    "date": "2026-11-02",
-    "uri": "https://example.org/",
-    "uuid": "019a45b0-7ab0-7000-8000-3f2c8a546c0e",
-}
-
-
-def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = 0) -> Any:
-    """A plausible value of a schema, the same each time; None where it says nothing or goes on for ever."""
-    if depth > 8:
-        return None
-    if "$ref" in schema:
-        return example_of(schemas.get(schema["$ref"].removeprefix(_SCHEMAS), {}), schemas, depth + 1)
-    for name in ("const", "default"):
-        if schema.get(name) is not None:
-            return schema[name]
-    for name in ("examples", "enum"):
-        if schema.get(name):
-            return schema[name][0]
-    for name in ("oneOf", "anyOf", "allOf"):
-        if schema.get(name):
-            choices = [one for one in schema[name] if one.get("type") != "null"]
-            return example_of(choices[0], schemas, depth + 1)
-    kinds = schema.get("type")
-    kind = next((one for one in kinds if one != "null"), None) if isinstance(kinds, list) else kinds
-    return _value(kind, schema, schemas, depth)
-
-
-def _value(kind: str | None, schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int) -> Any:
-    if kind == "object":
-        properties = schema.get("properties", {})
-        return {name: example_of(one, schemas, depth + 1) for name, one in properties.items()}
-    if kind == "array":
-        item = example_of(schema["items"], schemas, depth + 1) if "items" in schema else None
-        return [] if item is None else [item]
-    if kind == "string":
-        return _TEXTS.get(schema.get("format", ""), "text")
-    return {"integer": schema.get("minimum", 1), "number": 1.0, "boolean": True}.get(kind or "")

@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Request, Response, get
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from service.api.documentation import shows
 from service.api.reading import reader
 from service.errors import Code, Refusal
 
@@ -14,7 +15,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 
 
-@get("/metrics", operation_id="metrics", tags=["health"], opt={"uncounted": True})
+@get("/metrics", operation_id="metrics", tags=["health"], opt={"uncounted": True} | shows(media="text/plain"))
 async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Counts of acts, refusals and requests, and how long they took. No label is an id or a value of a caller's choice."""
     if not _on_this_machine(request):

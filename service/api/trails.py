@@ -13,6 +13,7 @@ from litestar.params import FromPath
 from service.action import ID_PATTERN, Subject
 from service.api.acting import request_id
 from service.api.callers import Callers
+from service.api.documentation import shows
 from service.api.problems import response_of
 from service.api.reading import Parameters, encode
 from service.caller import Caller
@@ -28,6 +29,7 @@ from service.trail.keys import TrailKeys
 from service.trail.reading import Found
 
 TYPES = get_args(SubjectType)
+PURPOSE = {"purpose": "Why this is read; goes on the record."}
 OUTCOMES = ("done", "refused", "proposed")
 RECORD_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 ACT = re.compile(r"[a-z][a-z0-9_]{0,39}\.[a-z][a-z0-9_]{0,39}")
@@ -114,7 +116,27 @@ class Responsibility(msgspec.Struct, frozen=True, kw_only=True):
     read_record_id: str
 
 
-@get("/v1/trails/{subject_type:str}/{subject_id:str}", operation_id="trail.read", tags=["trail"])
+@get(
+    "/v1/trails/{subject_type:str}/{subject_id:str}",
+    operation_id="trail.read",
+    tags=["trail"],
+    opt=shows(
+        TrailPage,
+        query=PURPOSE
+        | {
+            "actor_type": "Only acts of this actor: person or staff.",
+            "actor_id": "Only acts of this actor: the id.",
+            "action": "Only this action.",
+            "outcome": "Only done, refused or proposed.",
+            "reason": "Only with this reason code.",
+            "rule": "Only under this rule.",
+            "from": "Not before this instant.",
+            "to": "Before this instant.",
+            "cursor": "`next` of the page before.",
+            "limit": "Records on a page.",
+        },
+    ),
+)
 async def read_trail(
     request: Request[Any, Any, Any], subject_type: FromPath[str], subject_id: FromPath[str]
 ) -> Response[bytes]:
@@ -184,7 +206,12 @@ async def read_trail(
     return _answered(answer)
 
 
-@get("/v1/records/{record_id:str}", operation_id="trail.record", tags=["trail"])
+@get(
+    "/v1/records/{record_id:str}",
+    operation_id="trail.record",
+    tags=["trail"],
+    opt=shows(RecordAnswer, query=PURPOSE),
+)
 async def read_record(request: Request[Any, Any, Any], record_id: FromPath[str]) -> Response[bytes]:
     """Read one record."""
     caller = await _caller(request)
@@ -198,7 +225,12 @@ async def read_record(request: Request[Any, Any, Any], record_id: FromPath[str])
     return _answered(RecordAnswer(item=item, read_record_id=read))
 
 
-@get("/v1/responsibility/{subject_type:str}/{subject_id:str}", operation_id="trail.chain", tags=["trail"])
+@get(
+    "/v1/responsibility/{subject_type:str}/{subject_id:str}",
+    operation_id="trail.chain",
+    tags=["trail"],
+    opt=shows(Responsibility, query=PURPOSE | {"at": "The instant asked about; now if not said."}),
+)
 async def read_responsibility(
     request: Request[Any, Any, Any], subject_type: FromPath[str], subject_id: FromPath[str]
 ) -> Response[bytes]:

@@ -13,10 +13,11 @@ from service.caller import Caller
 from service.clock import instant_text
 from service.domain import staff
 from service.errors import Code, Refusal
+from service.policy import digest
 from service.rows import Row
 
 if TYPE_CHECKING:
-    from service.policy import Terms
+    from service.policy import Policy, Terms
 
 LEAD = dt.timedelta(seconds=10)
 """An edition comes into force no sooner: by then every process has read it."""
@@ -83,6 +84,11 @@ class AdoptEdition(Action, frozen=True, kw_only=True, tag="edition.adopt"):
 
     def asked(self) -> dict[str, str]:
         return {"edition": self.digest, "effective_at": instant_text(self.effective_at)}
+
+    def form(self, policy: Policy) -> None:
+        """The digest is of these files. Refuses `malformed`."""
+        if digest({name: text.encode() for name, text in self.files.items()}) != self.digest:
+            raise Refusal(Code.MALFORMED, pointer="/digest", why="not the digest of these files")
 
     def needs(self, caller: Caller) -> Sequence[Need]:
         return [

@@ -1,6 +1,7 @@
 """`mandate policy`: check a folder, explain a cell, list what changes between two folders."""
 
 import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ def commands() -> None:
 
 @commands.command("check")
 @click.argument("folder", type=FOLDER, default=SHIPPED)
-def check_folder(folder: Path) -> None:
-    """Look for faults in FOLDER (default: the shipped policies).
+@click.pass_obj
+def check_folder(known: Callable[[], Collection[str]] | None, folder: Path) -> None:
+    """Look for faults in FOLDER (default: the shipped policies), actions misspelt or without a rule among them.
 
     Prints each fault as file:line and exits with 1; otherwise prints the edition, the digest of all files.
     """
-    problems = check(folder)
+    problems = check(folder, None if known is None else known())
     if problems:
         _refuse(folder, problems)
     click.echo(f"no faults; edition {digest(read_folder(folder))}")

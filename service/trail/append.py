@@ -109,6 +109,8 @@ async def append(tx: Tx, entries: Sequence[Entry], keys: TrailKeys, *, at: dt.da
     ]
     asked = [entry for entry in entries if entry.request is not None]
     effects = [(entry.record_id, effect) for entry in entries for effect in entry.effects]
+    # In order of their tags, so that two processes that tell the same subjects do not wait for each other.
+    told = sorted({(tag_of(keys, subject), subject) for entry in entries for subject in entry.told})
     await sql.record_set(
         tx,
         at=at,
@@ -127,16 +129,10 @@ async def append(tx: Tx, entries: Sequence[Entry], keys: TrailKeys, *, at: dt.da
         effect_rids=[rid for rid, _ in effects],
         effect_kinds=[effect.kind for _, effect in effects],
         effect_payloads=[msgspec.json.encode(effect.payload).decode() for _, effect in effects],
+        told_tags=[tag for tag, _ in told],
+        told_types=[subject.type for _, subject in told],
+        told_ids=[subject.id for _, subject in told],
     )
-    # In order of their tags, so that two processes that tell the same subjects do not wait for each other.
-    told = sorted({(tag_of(keys, subject), subject) for entry in entries for subject in entry.told})
-    if told:
-        await sql.name_subjects(
-            tx,
-            tags=[tag for tag, _ in told],
-            types=[subject.type for _, subject in told],
-            ids=[subject.id for _, subject in told],
-        )
 
 
 async def _seal_fields(tx: Tx, entries: Sequence[Entry], keys: TrailKeys) -> dict[str, dict[str, bytes]]:

@@ -22,6 +22,10 @@ WITH r AS (
     INSERT INTO request_key (key, asked, status, answer, at)
     SELECT key, asked, status, answer, :at
     FROM unnest(:keys::bytea[], :asked::bytea[], :statuses::bigint[], :answers::bytea[]) AS u (key, asked, status, answer)
+), n AS (
+    INSERT INTO subject_name (tag, type, id)
+    SELECT * FROM unnest(:told_tags::bytea[], :told_types::text[], :told_ids::text[])
+    ON CONFLICT DO NOTHING
 ), o AS (
     INSERT INTO outbox (rid, at, kind, payload)
     SELECT rid, :at, kind, payload::jsonb
@@ -40,10 +44,4 @@ SELECT * FROM unnest(:rids::text[], :names::text[], :types::text[], :ids::text[]
 -- Keep fresh keys of data subjects; another process may have been first.
 INSERT INTO subject_key (type, id, wrapped)
 SELECT * FROM unnest(:types::text[], :ids::text[], :wrapped::bytea[])
-ON CONFLICT DO NOTHING;
-
--- name: name_subjects
--- Remember which subject each tag stands for.
-INSERT INTO subject_name (tag, type, id)
-SELECT * FROM unnest(:tags::bytea[], :types::text[], :ids::text[])
 ON CONFLICT DO NOTHING;

@@ -164,3 +164,16 @@ async def test_only_compliance_adopts(house: House) -> None:
         await house.has_people("ann")
         body = edition(("Who founds a group", "Whoever founds a group"))
         await house.refused("refused", who, "POST", "/v1/editions", body)
+
+
+async def test_an_edition_has_no_other_way_in(house: House) -> None:
+    """A batch does not adopt: there the files would be compiled by nobody. Nor does it take an instant that UTC cannot hold."""
+    broken = edition(("group.mute-owner,allow,owner", "group.mute-owner,alow,ownr"))
+    key = {"key_id": "k", "kind": "backend", "prefix": "mk_1", "token_sha256": "0" * 64}
+    items = [
+        {"action": "edition.adopt", **broken},
+        {"action": "key.issue", **key, "expires_at": "9999-12-31T23:59:59-23:00"},
+    ]
+    answer = await house.do("co", "POST", "/v1/batches", {"items": items})
+    assert [(one["status"], one["problem"]["code"]) for one in answer["items"]] == [(400, "malformed")] * 2
+    assert await house.records() == []

@@ -1,0 +1,109 @@
+"""The fast lane: governed acts are answered before the framework's own machinery, for they are asked all day.
+
+The routes stay Litestar's, documented by it; this only shortens the way to the same `perform`, by some 150 us a request.
+Whatever is not a governed route goes on to the framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from litestar import Request, Response
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from service.action import Action
+from service.api.acting import perform
+from service.api.problems import HANDLERS, response_of
+from service.errors import Code, Refusal
+
+_ANY = "{}"
+
+
+class _Leaf(NamedTuple):
+    action: type[Action]
+    names: Sequence[str]
+    path: str
+    handler: HTTPRouteHandler
+
+
+class Lane:
+    """The governed routes as a tree of path segments; a leaf stands under its method."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[Any]) -> None:
+        """Take the governed ones among `routes`, but for those that work before they ask; `app` answers the rest."""
+        self._app = app
+        self._tree: dict[str, Any] = {}
+        for route in routes:
+            if "action" not in route.opt or "checked_before" in route.opt:
+                continue
+            for path in route.paths:
+                node = self._tree
+                for segment in path.strip("/").split("/"):
+                    node = node.setdefault(_ANY if segment.startswith("{") else segment, {})
+                for method in route.http_methods:
+                    node[f"/{method}"] = _Leaf(
+                        route.opt["action"], route.opt["parameters"], path.replace(":str", ""), route
+                    )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a governed act; hand everything else on."""
+        found = self._find(scope) if scope["type"] == "http" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        leaf, values = found
+        inside: Any = scope
+        inside["path_template"], inside["route_handler"] = leaf.path, leaf.handler
+        request: Request[Any, Any, Any] = Request(inside)
+        try:
+            body = await _body(receive, inside)
+            answer = await perform(request, body, leaf.action, dict(zip(leaf.names, values, strict=True)))
+            response = response_of(answer)
+        except Exception as error:  # noqa: BLE001 - told as the framework would tell it
+            handler = next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)
+            response = handler(request, error)
+        await _send(response, send)
+
+    def _find(self, scope: Any) -> tuple[_Leaf, list[str]] | None:
+        """The leaf of a path and its parameters' values."""
+        node = self._tree
+        values: list[str] = []
+        for segment in scope["path"].strip("/").split("/"):
+            following = node.get(segment)
+            if following is None:
+                following = node.get(_ANY)
+                if following is None or not segment:
+                    return None
+                values.append(segment)
+            node = following
+        leaf = node.get(f"/{scope['method']}")
+        return None if leaf is None else (leaf, values)
+
+
+async def _body(receive: Receive, scope: Any) -> bytes:
+    """Read the body. Raises Refusal `body_too_large` before reading more than the settings allow."""
+    limit = scope["app"].state.settings.body_limit
+    message: Any = await receive()
+    body = message.get("body", b"")
+    parts, size = [body], len(body)
+    while message.get("more_body") and size <= limit:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+    if size > limit:
+        raise Refusal(Code.BODY_TOO_LARGE)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _send(response: Response[bytes], send: Send) -> None:
+    content = response.content
+    headers = [
+        (b"content-type", str(response.media_type).encode()),
+        (b"content-length", b"%d" % len(content)),
+        *((name.encode(), value.encode()) for name, value in response.headers.items()),
+    ]
+    start: Any = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": content, "more_body": False})

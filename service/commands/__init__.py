@@ -1,0 +1,101 @@
+"""Parts of the `mandate` command that are long enough for a file of their own, and how all of them speak."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import rich_click as click
+
+from service.settings import SettingsError
+
+OUTPUT = click.option(
+    "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
+)
+
+
+class CommandError(Exception):
+    """What an operator can cure, in one sentence which says how."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what an operator can cure into one line (for a policy folder: one for each fault) and exit code 2."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        from service.db import DatabaseUnavailable, EmbeddedError, MigrationError
+        from service.founding import FoundingError
+        from service.policy import PolicyError
+
+        # The app's lifespan runs in a task group, which wraps what it raises.
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        if isinstance(cause, PolicyError):
+            for problem in cause.problems:
+                click.echo(f"mandate: {problem}", err=True)
+            sys.exit(2)
+        known = (
+            CommandError,
+            SettingsError,
+            DatabaseUnavailable,
+            EmbeddedError,
+            MigrationError,
+            FoundingError,
+        )
+        if not isinstance(cause, known):
+            raise
+        click.echo(f"mandate: {' '.join(str(cause).split())}", err=True)
+        sys.exit(2)
+
+
+class Later(click.RichGroup):
+    """A group whose commands are imported when one of them is asked for, so that `mandate --help` is quick."""
+
+    def __init__(self, *args: Any, module: str = "", **kwargs: Any) -> None:
+        """`module`: where the group `commands` is."""
+        super().__init__(*args, **kwargs)
+        self._module = module
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands."""
+        return self._found().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
+        """Find one command."""
+        return self._found().get_command(ctx, cmd_name)
+
+    def _found(self) -> Any:
+        from importlib import import_module
+
+        return import_module(self._module).commands
+
+
+def shown(rows: Sequence[Mapping[str, Any]], output: str, title: str = "") -> None:
+    """Print rows of equal members as a table or as JSON."""
+    if output == "json":
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for name in rows[0] if rows else ():
+        table.add_column(name, overflow="fold", no_wrap=name == "token")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, markup=False, width=width).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == []:
+        return "-"
+    return ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)

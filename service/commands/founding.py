@@ -1,0 +1,91 @@
+"""`mandate found`, and the default staff of a house of one's own: the first people and the first keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import rich_click as click
+
+from service.action import ID_PATTERN
+from service.commands import CommandError, shown
+from service.db import Db
+from service.domain.staff import HEAD, Office
+from service.door import Door
+from service.founding import Founder, FreshKey, found, is_founded
+from service.settings import Settings
+
+DEFAULT_STAFF = (
+    Founder("head", ["head_of_content_safety"]),
+    Founder("compliance-1", ["compliance"]),
+    Founder("compliance-2", ["compliance"]),
+    Founder("approver", ["approver"]),
+    Founder("moderator", ["moderator"]),
+    Founder("classifier", ["classifier"]),
+    Founder("auditor", ["auditor"]),
+    Founder("regulator", ["regulator"]),
+)
+WARNING = (
+    "These keys are shown this once and kept nowhere: write them down. Whoever has one acts in its holder's name. "
+    "They serve on the next start too."
+)
+
+
+async def found_by_default(door: Door, db: Db) -> list[FreshKey]:
+    """Found a house where there is no staff yet; return the fresh keys, none where it was founded before."""
+    if await is_founded(db):
+        return []
+    return await found(door, db, DEFAULT_STAFF, ["im"])
+
+
+def print_keys(fresh: Sequence[FreshKey], staff: Sequence[Founder], output: str = "table") -> None:
+    """Print fresh keys with what their holders hold, and a word of warning."""
+    holds = {one.staff_id: ", ".join(one.holds) for one in staff}
+    rows = [
+        {
+            "key": one.key_id,
+            "for": one.kind,
+            "holds": holds.get(one.holder, "acts for people"),
+            "token": one.token,
+        }
+        for one in fresh
+    ]
+    shown(rows, output)
+    if output == "table":
+        click.echo(WARNING)
+
+
+def founders(staff: Sequence[str]) -> list[Founder]:
+    """Read `ID=STANDING,STANDING[@PERSON]`. Raises CommandError where nobody could act as two people do."""
+    known = get_args(Office)
+    result: list[Founder] = []
+    for text in staff:
+        staff_id, _, rest = text.partition("=")
+        offices, _, person = rest.partition("@")
+        holds: list[Any] = [one for one in offices.split(",") if one]
+        if not ID_PATTERN.fullmatch(staff_id) or not holds or any(one not in known for one in holds):
+            raise CommandError(f"--staff {text}: write ID=STANDING,... with {', '.join(known)}")
+        result.append(Founder(staff_id, holds, person or None))
+    if len({one.staff_id for one in result}) < len(result):
+        raise CommandError("a staff id is named twice: list its standings with commas")
+    if sum(HEAD in one.holds for one in result) != 1:
+        raise CommandError(f"name exactly one {HEAD}: the post is never empty")
+    agreeing = [one for one in result if {"approver", "compliance"} & set(one.holds)]
+    if not any("compliance" in one.holds for one in result) or len(agreeing) < 2:
+        raise CommandError("name one of compliance, and another of compliance or an approver: two must agree")
+    return result
+
+
+def found_now(settings: Settings, staff: Sequence[str], backends: Sequence[str], output: str) -> None:
+    """Found the house in the settings' database and print its keys."""
+    from service.app import create_app
+
+    named = founders(staff)
+
+    async def run() -> list[FreshKey]:
+        app = create_app(settings)
+        async with app.lifespan():
+            return await found(app.state.door, app.state.db, named, backends)
+
+    print_keys(asyncio.run(run()), named, output)

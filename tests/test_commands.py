@@ -1,0 +1,289 @@
+"""The command: what an operator sees at the first start, with a broken folder, and when handling keys."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Database
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def plain(**env: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("MANDATE_")} | env
+
+
+def mandate(*args: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "service", *args],
+        cwd=REPOSITORY, env=plain(**env), capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+
+
+class Served:
+    """A service started by the command, what it printed, and the keys in it."""
+
+    def __init__(self, folder: Path, **env: str) -> None:
+        started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "service", "serve", "--port", "0"],
+            cwd=REPOSITORY, env=plain(MANDATE_DATA=str(folder), **env), stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.lines: list[str] = []
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if found := re.findall(r"http://\S+", line):
+                self.seconds, self.url = time.monotonic() - started, found[0]
+                break
+        else:
+            raise AssertionError(f"serve ended with code {self.process.wait()} before it served")
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(self.process.stdout)
+
+    def keys(self) -> dict[str, str]:
+        """Wait for the table of fresh keys."""
+        for _ in range(100):
+            found = dict(re.findall(r"^(\S+) .*\b(mk_\S+)", "".join(self.lines), re.MULTILINE))
+            if "They serve on the next start too" in "".join(self.lines):
+                return found
+            time.sleep(0.05)
+        return {}
+
+    def stop(self) -> str:
+        """Stop it; return all it printed."""
+        self.process.terminate()
+        assert self.process.wait(15) == 0
+        self._reader.join(5)
+        return "".join(self.lines)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("house") / "data"
+
+
+@pytest.fixture(scope="module")
+def tokens(folder: Path) -> dict[str, str]:
+    """The keys of the first start."""
+    first = Served(folder)
+    tokens = first.keys()
+    first.stop()
+    return tokens
+
+
+@pytest.fixture
+def served(folder: Path, tokens: dict[str, str]) -> Iterator[Served]:
+    """A later start on the same folder."""
+    later = Served(folder)
+    yield later
+    if later.process.poll() is None:
+        later.stop()
+
+
+def test_the_first_start_founds_a_house_and_prints_its_keys_once(
+    tokens: dict[str, str], served: Served
+) -> None:
+    """Head, two compliance, approver, moderator, classifier, auditor, regulator and one backend; the keys go on serving."""
+    assert tokens.keys() == {
+        "head", "compliance-1", "compliance-2", "approver", "moderator", "classifier", "auditor", "regulator", "im",
+    }  # fmt: skip
+    for token in (tokens["im"], tokens["auditor"]):
+        headers = {"authorization": f"Bearer {token}"}
+        assert httpx.get(f"{served.url}/v1/editions/current", headers=headers).status_code == 200
+    assert "mk_" not in served.stop()
+
+
+@pytest.mark.slow
+def test_a_start_on_a_kept_folder_is_quick(served: Served) -> None:
+    """An existing data folder is served within three seconds on an idle machine; here it may have company."""
+    assert served.seconds < 9
+    assert httpx.get(f"{served.url}/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "group.mute-owner,allow,owner,group.mute",
+            "group.mute-owner,alow,owner,group.mute",
+            "effect 'alow'",
+        ),
+        ("group.mute-owner,allow,owner,group.mute", "group.mute-owner,allow,ownr,group.mute", "ownr"),
+    ],
+)
+def test_a_broken_policy_folder_stops_the_start(
+    tmp_path: Path, folder: Path, tokens: dict[str, str], old: str, new: str, words: str
+) -> None:
+    """Each fault is one line with file, line and cure; exit code 2; no door opens, though an edition was adopted before."""
+    broken = tmp_path / "policies"
+    shutil.copytree(REPOSITORY / "policies", broken)
+    rules = (broken / "rules.csv").read_text(encoding="utf-8")
+    assert old in rules
+    (broken / "rules.csv").write_text(rules.replace(old, new, 1), encoding="utf-8")
+    line = 1 + rules[: rules.index(old)].count("\n")
+    for data in (tmp_path / "new", folder):
+        done = mandate("serve", "--port", "0", MANDATE_DATA=str(data), MANDATE_POLICIES=str(broken))
+        assert done.returncode == 2
+        assert "serving" not in done.stdout
+        assert re.search(rf"rules\.csv:{line}: .*{words}.*; ", done.stderr), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_policy_is_read_on_the_command_line(tmp_path: Path) -> None:
+    """Check knows every action, explain answers one cell, diff lists what changes."""
+    assert mandate("policy", "check").stdout.startswith("no faults; edition ")
+    other = tmp_path / "policies"
+    shutil.copytree(REPOSITORY / "policies", other)
+    rules = (other / "rules.csv").read_text(encoding="utf-8")
+    (other / "rules.csv").write_text(rules.replace(",group.mute,", ",group.mutes,"), encoding="utf-8")
+    failed = mandate("policy", "check", str(other))
+    assert failed.returncode == 1
+    assert "action 'group.mutes' is unknown" in failed.stderr
+    assert "action 'group.mute' has no allowing line" in failed.stderr
+    (other / "rules.csv").write_text(
+        rules.replace("key.issue,any,*,2,", "key.issue,any,*,3,"), encoding="utf-8"
+    )
+    assert "key.issue" in mandate("policy", "diff", "policies", str(other)).stdout
+    cell = ("--standing", "admin", "--action", "group.mute", "--relation", "lower", "--tier", "2")
+    assert "group.mute-admin" in mandate("policy", "explain", *cell).stdout
+
+
+def test_keys_are_handled_through_the_api(tmp_path: Path, tokens: dict[str, str], served: Served) -> None:
+    """List, issue, rotate and revoke; the token is printed once, the service never sees it, and two people agree."""
+    file = tmp_path / "key"
+    file.write_text(tokens["compliance-1"] + "\n")
+    mine = ("keys", "--url", served.url, "--key-file", str(file))
+
+    def agree(approval: str) -> None:
+        headers = {"authorization": f"Bearer {tokens['approver']}", "idempotency-key": f"yes-{approval}"}
+        path = f"{served.url}/v1/approvals/{approval}/grant"
+        assert httpx.post(path, headers=headers).status_code == 200
+
+    def status(token: str) -> int:
+        return httpx.get(
+            f"{served.url}/v1/editions", headers={"authorization": f"Bearer {token}"}
+        ).status_code
+
+    issued = mandate(
+        *mine, "issue", "app", "--family", "edition", "--family", "group", "--tier", "2", "--output", "json"
+    )
+    (asked,) = json.loads(issued.stdout)
+    assert asked["approval"] in issued.stderr
+    assert status(asked["token"]) == 401
+    agree(asked["approval"])
+    assert status(asked["token"]) == 200
+
+    rotating = subprocess.Popen(
+        [sys.executable, "-m", "service", *mine, "rotate", "app", "--output", "json"],
+        cwd=REPOSITORY, env=plain(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    headers = {"authorization": f"Bearer {tokens['compliance-1']}"}
+    waiting: list[dict[str, Any]] = []
+    for _ in range(100):
+        waiting = httpx.get(f"{served.url}/v1/approvals?state=open", headers=headers).json()["items"]
+        if waiting:
+            break
+        time.sleep(0.1)
+    assert status(asked["token"]) == 200
+    agree(waiting[0]["approval_id"])
+    out, err = rotating.communicate(timeout=30)
+    (fresh,) = json.loads(out)
+    assert (rotating.returncode, fresh["key"]) == (0, "app-2"), err
+    assert (status(asked["token"]), status(fresh["token"])) == (401, 200)
+
+    listed = {one["key_id"]: one for one in json.loads(mandate(*mine, "list", "--output", "json").stdout)}
+    assert listed["app-2"]["families"] == ["edition", "group"]
+    assert listed["app-2"]["tiers"] == [2]
+    assert listed["app"]["revoked_at"] is not None
+    table = mandate(*mine, "list").stdout
+    assert "app-2" in table
+    assert fresh["token"] not in table
+    assert mandate(*mine, "revoke", "app-2").stdout == "app-2 is revoked.\n"
+    assert status(fresh["token"]) == 401
+
+
+def test_what_goes_wrong_with_keys_is_one_line(
+    tmp_path: Path, tokens: dict[str, str], served: Served
+) -> None:
+    """Exit code 2 and one line that says what to do: no key, no service, a refusal."""
+    shown = {"MANDATE_KEY": tokens["auditor"], "MANDATE_URL": served.url}
+    for args, env, words in [
+        (("list",), {}, "MANDATE_KEY"),
+        (("--key-file", str(tmp_path / "none"), "list"), {}, "cannot read"),
+        (("--url", "http://127.0.0.1:1", "list"), shown, "does not answer"),
+        (("--url", "ftp://x", "list"), shown, "no http address"),
+        (("revoke", "app"), shown, "refused: refused"),
+        (("list",), shown | {"MANDATE_KEY": "mk_wrong"}, "refused: key_invalid"),
+        (("rotate", "nobody"), shown, "no key nobody"),
+    ]:
+        done = mandate("keys", *args, **env)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert words in done.stderr
+
+
+STAFF = (
+    "--staff",
+    "ho=head_of_content_safety",
+    "--staff",
+    "wu=compliance@wu-at-home",
+    "--staff",
+    "li=approver",
+)
+
+
+@pytest.mark.anyio
+async def test_a_database_of_ones_own_is_founded_once(database: Database, tmp_path: Path) -> None:
+    """`found` appoints who is named and prints the keys; a second time it does nothing and says so."""
+    env = {"MANDATE_DSN": database.service_dsn, "MANDATE_DATA": str(tmp_path / "data")}
+    done = mandate("found", *STAFF, "--backend", "im", "--output", "json", **env)
+    assert [one["key"] for one in json.loads(done.stdout)] == ["ho", "wu", "li", "im"], done.stderr
+    again = mandate("found", *STAFF, **env)
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert "there is staff already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("staff", "words"),
+    [
+        (["wu=compliance", "li=approver"], "exactly one head_of_content_safety"),
+        (["ho=head_of_content_safety", "wu=compliance"], "two must agree"),
+        (["ho=head_of_content_safety", "a=approver", "b=approver"], "two must agree"),
+        (["ho=head", "wu=compliance"], "write ID=STANDING"),
+        (["ho=head_of_content_safety", "wu=compliance", "wu=approver"], "named twice"),
+        (["ho ho=head_of_content_safety", "wu=compliance", "li=approver"], "write ID=STANDING"),
+    ],
+)
+def test_a_house_where_nobody_could_agree_is_not_founded(
+    tmp_path: Path, staff: list[str], words: str
+) -> None:
+    """S211: the post is held, and two people can agree; else one line and exit code 2."""
+    args = [part for one in staff for part in ("--staff", one)]
+    env = {"MANDATE_DSN": "postgresql://u@127.0.0.1:1/m", "MANDATE_DATA": str(tmp_path)}
+    done = mandate("found", *args, **env)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("args", [["found"], ["keys"], ["keys", "issue"], ["keys", "rotate"], ["policy"], ["policy", "diff"], ["openapi"]])  # fmt: skip
+def test_every_command_explains_itself(args: list[str]) -> None:
+    """--help needs neither key nor database."""
+    shown = mandate(*args, "--help")
+    assert shown.returncode == 0
+    assert "Usage" in shown.stdout

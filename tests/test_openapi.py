@@ -1,0 +1,230 @@
+"""The API's description: it equals the routes, every route is in it, and strangers' tools can live by it."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from litestar import Litestar
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+from service.action import action_name, actions
+from service.api.acting import decoded
+from service.api.documentation import document
+from service.app import create_app
+from service.policy import Policy
+from service.settings import Settings
+from tests.kit import House
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FILE = REPOSITORY / "openapi" / "openapi.json"
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+IDS = {"standing": "moderator"}
+
+
+@pytest.fixture(scope="module")
+def app() -> Litestar:
+    return create_app(Settings(dsn="postgresql://nobody@localhost/none"))
+
+
+@pytest.fixture(scope="module")
+def described(app: Litestar) -> dict[str, Any]:
+    return msgspec.json.decode(msgspec.json.encode(document(app)))
+
+
+def operations(described: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, method, operation)
+        for path, item in described["paths"].items()
+        for method, operation in item.items()
+        if method in {"get", "put", "post", "delete", "patch"}
+    ]
+
+
+def governed(app: Litestar) -> list[Any]:
+    found = {id(one): one for route in app.routes for one in getattr(route, "route_handlers", ())}
+    return [one for one in found.values() if "action" in one.opt]
+
+
+def test_the_kept_file_is_what_the_routes_say(described: dict[str, Any]) -> None:
+    """openapi/openapi.json equals the app; `make openapi` writes it. Its changelog knows its version."""
+    assert json.loads(FILE.read_bytes()) == described, "run: make openapi"
+    assert f"## {described['info']['version']}" in (FILE.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_document_is_openapi_3_1(described: dict[str, Any]) -> None:
+    """The published schema of OpenAPI 3.1 finds no fault."""
+    assert described["openapi"].startswith("3.1")
+    assert [str(error) for error in OPENAPI_31_VALIDATOR.iter_errors(described)] == []
+
+
+def test_every_route_is_described_once(app: Litestar, described: dict[str, Any]) -> None:
+    """No route is left out, and every operation has its own id."""
+    routes = {
+        (re.sub(r":\w+", "", route.path), method)
+        for route in app.routes
+        for method in getattr(route, "methods", ())
+        if method != "OPTIONS"
+    }
+    assert {(path, method.upper()) for path, method, _ in operations(described)} == routes
+    ids = [operation["operationId"] for _, _, operation in operations(described)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_action_that_may_be_asked_for_has_one_route(app: Litestar, described: dict[str, Any]) -> None:
+    """Whoever but time may do something by the shipped rules finds exactly one operation of its name; time needs none."""
+    lines = Policy.from_folder(app.state.settings.policies).lines
+    asked_for = {line.action for line in lines if line.standing != "sweep"} & actions().keys()
+    ids = [operation["operationId"] for _, _, operation in operations(described)]
+    assert {name: ids.count(name) for name in asked_for} == dict.fromkeys(asked_for, 1)
+    routed = [action_name(one.opt["action"]) for one in governed(app)]
+    assert [one.operation_id for one in governed(app)] == routed
+    assert set(routed) <= asked_for
+
+
+def test_every_example_body_decodes(app: Litestar) -> None:
+    """What the document shows as a body is accepted by the action it is for."""
+    for route in governed(app):
+        given = {name: IDS.get(name, "x-1") for name in route.opt["parameters"]}
+        decoded(route.opt["action"], msgspec.json.encode(route.opt["example"]), given)
+
+
+def test_every_operation_says_what_a_caller_must_know(described: dict[str, Any]) -> None:
+    """Each has a summary, an example of every body and answer, the key it needs, and every error as a problem document."""
+    shared = described["components"]["responses"]
+    for path, method, operation in operations(described):
+        where = f"{method} {path}"
+        assert operation["summary"], where
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        answers = [one for one in operation["responses"].values() if "$ref" not in one]
+        for part in (*bodies, *answers):
+            for media in part.get("content", {}).values():
+                assert "example" in media or media["examples"], where
+        assert operation["responses"].keys() & {"200", "201", "204"}, where
+        if operation["security"]:
+            assert operation["responses"].keys() >= {
+                "400",
+                "401",
+                "403",
+                "404",
+                "410",
+                "422",
+                "429",
+                "503",
+            }, where
+        for status, response in operation["responses"].items():
+            if "$ref" in response:
+                name = response["$ref"].rpartition("/")[2]
+                assert (name, list(shared[name]["content"])) == (
+                    f"Problem{status}",
+                    ["application/problem+json"],
+                )
+
+
+def test_every_governed_operation_says_its_headers(app: Litestar, described: dict[str, Any]) -> None:
+    """A write demands its request key, and may name a version, a person and a request id; 202 is a proposal."""
+    by_id = {operation["operationId"]: operation for _, _, operation in operations(described)}
+    for route in governed(app):
+        operation = by_id[action_name(route.opt["action"])]
+        headers = {one["$ref"].rpartition("/")[2] for one in operation["parameters"] if "$ref" in one}
+        assert headers == {"Idempotency-Key", "If-Match", "X-On-Behalf-Of", "X-Request-Id"}
+        assert "202" in operation["responses"]
+        body = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        assert body == operation["operationId"]
+        assert described["components"]["schemas"][body]["additionalProperties"] is False
+
+
+@pytest.mark.anyio
+async def test_the_document_is_served_to_everybody(house: House, described: dict[str, Any]) -> None:
+    """No key is needed to read what the API is, and it says nothing else than the file."""
+    answer = await house.client.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["paths"] == described["paths"]
+
+
+# Strangers' tools
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a client package made from the document alone."""
+    folder = tmp_path_factory.mktemp("client")
+    (folder / "config.yml").write_text("post_hooks: []\npackage_name_override: mandate_client\n")
+    made = subprocess.run(
+        [Path(sys.executable).parent / "openapi-python-client", "generate", "--path", str(FILE), "--meta", "none",
+         "--config", str(folder / "config.yml"), "--output-path", str(folder / "mandate_client"), "--fail-on-warning"],
+        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    return folder
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+async def test_a_generated_client_drives_the_house(
+    house: House, generated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client made from the document alone mutes somebody, is refused with a problem, and reads a list."""
+    monkeypatch.syspath_prepend(str(generated))
+    client_of = importlib.import_module("mandate_client").AuthenticatedClient
+    models = importlib.import_module("mandate_client.models")
+    mute = importlib.import_module("mandate_client.api.group.group_mute")
+    listing = importlib.import_module("mandate_client.api.staff.staff_list")
+    await house.has_group("g", "ann", (), ("dan",))
+
+    def client(who: str) -> Any:
+        arguments = {"transport": httpx.ASGITransport(house.app)}  # type: ignore[arg-type]
+        return client_of(base_url="http://mandate", token=house.tokens[who], httpx_args=arguments)
+
+    body = models.GroupMute(person_id="dan", seconds=3600, reason="spam")
+    for_ann = {"idempotency_key": "k-1", "x_on_behalf_of": "ann"}
+    receipt = await mute.asyncio("g", client=client("im"), body=body, **for_ann)
+    assert (type(receipt), receipt.outcome) == (models.Receipt, "done")
+    problem = await mute.asyncio(
+        "nowhere", client=client("im"), body=body, **for_ann | {"idempotency_key": "k-2"}
+    )
+    assert (type(problem), str(problem.code)) == (models.Problem, "unknown")
+    page = await listing.asyncio(client=client("au"), standing="compliance")
+    assert [one.staff_id for one in page.items] == ["co", "co2"]
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_no_answer_that_is_not_described(tmp_path: Path) -> None:
+    """Thrown at by a stranger's tool, with a backend's and with compliance's key, the service answers only what it says it
+    answers: no server error, no undeclared status or media type, no body beside its schema.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MANDATE_")}
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve", "--port", "0"],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=environment | {"MANDATE_DATA": str(tmp_path / "data")},
+    )  # fmt: skip
+    try:
+        assert serving.stdout is not None
+        url, tokens = "", {}
+        for line in serving.stdout:
+            url = url or "".join(re.findall(r"http://\S+", line))
+            if found := re.match(r"(\S+) .*\b(mk_\S+)", line):
+                tokens[found[1]] = found[2]
+            if "im" in tokens:
+                break
+        for who, phases in (("im", "examples,coverage"), ("compliance-1", "examples,fuzzing")):
+            thrown = subprocess.run(
+                [Path(sys.executable).parent / "schemathesis", "run", f"{url}/openapi.json",
+                 "--header", f"Authorization: Bearer {tokens[who]}", "--phases", phases,
+                 "--max-examples", "3", "--workers", "1", "--seed", "1", "--generation-database", "none",
+                 "--request-timeout", "20", "--suppress-health-check", "all", "--no-color",
+                 "--checks", CHECKS],
+                cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False, env=environment,
+            )  # fmt: skip
+            assert thrown.returncode == 0, thrown.stdout[-60000:] + thrown.stderr[-2000:]
+    finally:
+        serving.terminate()
+        serving.wait(10)
