@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from service.api.acting import governed
-from service.api.asking import answer_of, asker, cursor_of, place_of
+from service.api.reading import USUAL, Cursor, Limit, Parameters, Territory, reader, shown
 from service.db import queries
 from service.domain.accounts.facts import AccountClass, TierBasis, TierOverride
 from service.domain.accounts.registration import (
@@ -65,7 +65,7 @@ class AccountFacts(AccountCard, frozen=True, kw_only=True):
 
 
 class AccountPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of accounts by id; `next` is the cursor of the following page, null on the last."""
+    """Accounts by id, those the key opens; `next` is the cursor of the following page, null on the last."""
 
     accounts: list[AccountFacts]
     next: str | None
@@ -76,7 +76,8 @@ async def get_account(
     request: Request[Any, Any, Any], account_id: FromPath[str]
 ) -> Response[AccountFacts | AccountCard]:
     """The public card, with the version as ETag; more for those inside. One that waits is shown to those inside only."""
-    caller = await asker(request)
+    Parameters(request)
+    caller = await reader(request, "account")
     async with request.app.state.db.read() as db:
         record = await sql.account(db, account_id=account_id)
     if record is None:
@@ -86,7 +87,9 @@ async def get_account(
     inside = caller.kind in {"backend", "staff"} or caller.person_id == answerable
     if not inside and facts["state"] != "accepted":
         raise Refusal(Code.UNKNOWN)
-    return answer_of(msgspec.convert(facts, AccountFacts if inside else AccountCard), facts["version"])
+    caller.inside(facts["place"], facts["tier"])
+    shape = AccountFacts if inside else AccountCard
+    return shown(msgspec.convert(facts, shape), version=facts["version"])
 
 
 @get("/v1/accounts", operation_id="account.list", tags=["account"])
@@ -94,21 +97,32 @@ async def list_accounts(
     request: Request[Any, Any, Any],
     klass: Annotated[AccountClass | None, QueryParameter(name="class")] = None,
     tier: Annotated[int | None, QueryParameter(ge=1, le=4)] = None,
-    jurisdiction: Annotated[
-        str | None, QueryParameter(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})$", max_length=9)
-    ] = None,
+    jurisdiction: Territory = None,
     operator_id: FromQuery[str | None] = None,
     waits: Annotated[AccountState | None, QueryParameter(name="state")] = None,
     override: FromQuery[bool | None] = None,
     due_recheck_before: FromQuery[dt.datetime | None] = None,
-    cursor: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
-) -> AccountPage:
+    cursor: Cursor = None,
+    limit: Limit = USUAL,
+) -> Response[AccountPage]:
     """Accounts by class, tier, territory (what it contains counts), operator, state, override and day of recheck.
 
     For staff and the backend in its own name. Raises Refusal `refused`, `malformed`.
     """
-    caller = await asker(request)
+    asked = Parameters(
+        request,
+        "class",
+        "tier",
+        "jurisdiction",
+        "operator_id",
+        "state",
+        "override",
+        "due_recheck_before",
+        "cursor",
+        "limit",
+    )
+    place = asked.cursor(str)
+    caller = await reader(request, "account")
     if caller.kind not in {"backend", "staff"}:
         raise Refusal(Code.REFUSED)
     if due_recheck_before is not None and due_recheck_before.tzinfo is None:
@@ -116,7 +130,7 @@ async def list_accounts(
     async with request.app.state.db.read() as db:
         found = await sql.accounts(
             db,
-            after=place_of(cursor),
+            after=None if place is None else place[0],
             klass=klass,
             tier=tier,
             jurisdiction=jurisdiction,
@@ -128,9 +142,11 @@ async def list_accounts(
             most=limit + 1,
         )
     accounts = [msgspec.convert(dict(record), AccountFacts) for record in found[:limit]]
-    return AccountPage(
-        accounts=accounts, next=cursor_of(accounts[-1].account_id) if len(found) > limit else None
+    page = AccountPage(
+        accounts=[one for one in accounts if caller.sees(one.place, one.tier)],
+        next=asked.cursor_to(accounts[-1].account_id) if len(found) > limit else None,
     )
+    return shown(page)
 
 
 def inner_of(jurisdiction: str | None) -> str | None:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import datetime as dt
 from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from service.action import ID_PATTERN
 from service.api.acting import governed
+from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, reader, shown, text_of
 from service.clock import instant_text
 from service.db import Db, queries
 from service.domain.approvals import Approval, GrantApproval, RefuseApproval
-from service.domain.keys import ApiKey
-from service.domain.staff import OpenRoles
 from service.errors import Code, Refusal
 
 sql = queries(__file__)
-USUAL, MOST = 50, 200
 
 
 class ProposedBy(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,14 +58,10 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApprovalPage(msgspec.Struct, frozen=True):
-    """Some approvals, the first proposed first; `next` is the cursor of the page that follows, null on the last."""
+    """Approvals the key opens, the first proposed first; `next` is the cursor of the page that follows, null on the last."""
 
     items: list[ApprovalView]
     next: str | None
-
-
-def _text(at: dt.datetime | None) -> str | None:
-    return None if at is None else instant_text(at)
 
 
 def view(approval: Approval, *, whole: bool) -> ApprovalView:
@@ -92,39 +82,18 @@ def view(approval: Approval, *, whole: bool) -> ApprovalView:
         tier=approval.tier,
         created_at=instant_text(approval.created_at),
         expires_at=instant_text(approval.expires_at),
-        ended_at=_text(approval.ended_at),
+        ended_at=text_of(approval.ended_at),
         ended_record=approval.ended_record,
         version=approval.version,
     )
 
 
-async def _read_by_staff(request: Request[Any, Any, Any]) -> None:
-    """Refuse everybody but present staff with a key that holds now: `key_invalid`, `refused`."""
-    headers = {name.lower(): value for name, value in request.scope["headers"]}
-    state = request.app.state
-    caller = await state.callers.caller(headers)
-    db: Db = state.db
-    async with db.read() as reader:
-        keys = await ApiKey.look(reader, [(caller.key_id,)])
-        roles = await OpenRoles.look(reader, [(caller.staff_id,)])
-    key = keys.get((caller.key_id,))
-    if key is None or not key.holds(state.clock.now()):
-        raise Refusal(Code.KEY_INVALID)
-    if caller.kind != "staff" or not roles[caller.staff_id,].standings():
+async def _staff(request: Request[Any, Any, Any]) -> KnownCaller:
+    """Who reads, which only present staff may. Raises Refusal as `reader`."""
+    caller = await reader(request, "approval")
+    if caller.kind != "staff":
         raise Refusal(Code.REFUSED)
-
-
-def _after(cursor: str | None) -> str:
-    """The place a cursor stands for. Raises Refusal `malformed`."""
-    if cursor is None:
-        return ""
-    try:
-        place = base64.urlsafe_b64decode(cursor.encode()).decode("ascii")
-    except (binascii.Error, UnicodeError, ValueError):
-        place = ""
-    if not ID_PATTERN.fullmatch(place):
-        raise Refusal(Code.MALFORMED, pointer="cursor")
-    return place
+    return caller
 
 
 @get("/v1/approvals", operation_id="approval.list", tags=["approval"])
@@ -137,27 +106,29 @@ async def list_approvals(
     action: FromQuery[str | None] = None,
     target_type: FromQuery[str | None] = None,
     target_id: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = USUAL,
-    cursor: FromQuery[str | None] = None,
-) -> ApprovalPage:
+    limit: Limit = USUAL,
+    cursor: Cursor = None,
+) -> Response[ApprovalPage]:
     """List approvals, the first proposed first. For staff."""
-    await _read_by_staff(request)
+    asked = Parameters(request, "state", "action", "target_type", "target_id", "limit", "cursor")
+    place = asked.cursor(str)
+    caller = await _staff(request)
     db: Db = request.app.state.db
-    async with db.read() as reader:
+    async with db.read() as connection:
         rows = await sql.list_approvals(
-            reader,
-            after=_after(cursor),
+            connection,
+            after="" if place is None else place[0],
             state=state_now,
-            action=action,
-            target_type=target_type,
-            target_id=target_id,
+            action=action and asked.text("action"),
+            target_type=target_type and asked.text("target_type"),
+            target_id=target_id and asked.text("target_id"),
             most=limit + 1,
         )
     found = [Approval.from_record(row) for row in rows]
-    more = len(found) > limit
     page = found[:limit]
-    following = base64.urlsafe_b64encode(page[-1].approval_id.encode()).decode() if more else None
-    return ApprovalPage([view(one, whole=False) for one in page], following)
+    following = asked.cursor_to(page[-1].approval_id) if len(found) > limit else None
+    items = [view(one, whole=False) for one in page if caller.sees(one.jurisdiction, one.tier)]
+    return shown(ApprovalPage(items, following))
 
 
 @get("/v1/approvals/{approval_id:str}", operation_id="approval.show", tags=["approval"])
@@ -165,14 +136,16 @@ async def show_approval(
     request: Request[Any, Any, Any], approval_id: FromPath[str]
 ) -> Response[ApprovalView]:
     """Show one approval: what was asked, by whom, who agreed so far, until when. For staff."""
-    await _read_by_staff(request)
+    Parameters(request)
+    caller = await _staff(request)
     db: Db = request.app.state.db
-    async with db.read() as reader:
-        row = await sql.get_approval(reader, approval_id=approval_id)
+    async with db.read() as connection:
+        row = await sql.get_approval(connection, approval_id=approval_id)
     if row is None:
         raise Refusal(Code.UNKNOWN)
     approval = Approval.from_record(row)
-    return Response(view(approval, whole=True), headers={"etag": f'"{approval.version}"'})
+    caller.inside(approval.jurisdiction, approval.tier)
+    return shown(view(approval, whole=True), version=approval.version)
 
 
 ROUTES = [

@@ -59,7 +59,7 @@ async def read_changes(request: Request[Any, Any, Any]) -> Response[bytes]:
     found = await outbox.page(after=place, limit=limit, families=caller.families)
     last = found[-1].place if found else place
     body = Changes(changes=[_item(asked, one) for one in found], next=asked.cursor_to(last) if last else None)
-    return shown(request, body)
+    return shown(body)
 
 
 @get(

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import datetime as dt
 from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from service.action import ID_PATTERN
 from service.api.acting import governed
-from service.api.callers import Callers
-from service.caller import Caller
+from service.api.reading import (
+    USUAL,
+    Cursor,
+    KnownCaller,
+    Limit,
+    Parameters,
+    Territory,
+    reader,
+    shown,
+    text_of,
+)
 from service.clock import instant_text
 from service.db import Db, queries
+from service.db.pool import Reader
 from service.domain.groups.dissolving import DissolveGroup
-from service.domain.groups.facts import OUTSIDE, STANDING_OF, Group, GroupClass, JoinMode, Role, Surface
+from service.domain.groups.facts import (
+    OUTSIDE,
+    OWNER,
+    STANDING_OF,
+    Group,
+    GroupClass,
+    JoinMode,
+    Role,
+    Surface,
+)
 from service.domain.groups.joining import JoinRequest
 from service.domain.groups.life import RegisterGroup, UpdateGroupFacts, UpdateGroupProfile
 from service.domain.groups.ranking import OverrideTier, RankGroup
-from service.domain.keys import ApiKey
 from service.errors import Code, Refusal
 
 sql = queries(__file__)
 
-Limit = Annotated[int, QueryParameter(ge=1, le=500, description="How many at most.")]
-Cursor = Annotated[str | None, QueryParameter(max_length=400, description="`next` of the page before.")]
 State = Literal["living", "ownerless", "dissolved"]
 
 
@@ -83,7 +97,7 @@ class GroupLine(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class GroupPage(msgspec.Struct, kw_only=True):
-    """A page of groups by id; `next` is the cursor of the page that follows, null after the last."""
+    """A page of groups by id, those the key opens; `next` is the cursor of the page that follows, null after the last."""
 
     items: list[GroupLine]
     next: str | None
@@ -109,16 +123,18 @@ class MemberPage(msgspec.Struct, kw_only=True):
 @get("/v1/groups/{group_id:str}", operation_id="group.get", tags=["group"])
 async def get_group(request: Request[Any, Any, Any], group_id: FromPath[str]) -> Response[GroupView]:
     """One group. A private one is unknown to who has no standing there; a dissolved one is gone but for staff (S051, S052)."""
-    caller = await _asker(request)
+    Parameters(request)
+    caller = await reader(request, "group")
     db: Db = request.app.state.db
-    group, role = await _seen(db, caller, group_id)
+    async with db.read(snapshot=True) as connection:
+        group, role = await seen_group(connection, caller, group_id)
     policy = request.app.state.editions.at(request.app.state.clock.now())
     view = _view(group, policy.parameters.info_page_members)
     if caller.kind == "person":
         view.standing = STANDING_OF[OUTSIDE if role is None else role.rank].value
     if caller.kind != "person" or role is not None:
         _tell_more(view, group)
-    return Response(view, headers={"etag": f'"{group.version}"'})
+    return shown(view, version=group.version)
 
 
 @get("/v1/groups", operation_id="group.list", tags=["group"])
@@ -127,29 +143,27 @@ async def list_groups(
     owner_id: FromQuery[str | None] = None,
     klass: Annotated[GroupClass | None, QueryParameter(name="class")] = None,
     tier: Annotated[int | None, QueryParameter(ge=1, le=4)] = None,
-    jurisdiction: Annotated[
-        str | None,
-        QueryParameter(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})$", description="And all it contains."),
-    ] = None,
+    jurisdiction: Territory = None,
     lifecycle: Annotated[State | None, QueryParameter(name="state")] = None,
     cursor: Cursor = None,
-    limit: Limit = 100,
-) -> GroupPage:
+    limit: Limit = USUAL,
+) -> Response[GroupPage]:
     """Groups by id, for the backend and staff."""
-    caller = await _asker(request)
+    asked = Parameters(request, "owner_id", "class", "tier", "jurisdiction", "state", "cursor", "limit")
+    place = asked.cursor(str)
+    caller = await reader(request, "group")
     if caller.kind == "person":
         raise Refusal(Code.REFUSED)
-    after = _after(cursor, 1)
     db: Db = request.app.state.db
-    async with db.read() as reader:
+    async with db.read() as connection:
         rows = await sql.groups_page(
-            reader,
+            connection,
             owner_id=owner_id,
             klass=klass,
             tier=tier,
             jurisdiction=None if jurisdiction is None else _inside(jurisdiction),
             lifecycle=lifecycle,
-            after=after[0] if after else "",
+            after="" if place is None else place[0],
             limit=limit + 1,
         )
     items = [
@@ -164,33 +178,34 @@ async def list_groups(
             jurisdiction=row["jurisdiction"],
             owner_id=row["owner_id"],
             version=row["version"],
-            ownerless_since=_text(row["ownerless_since"]),
-            dissolved_at=_text(row["dissolved_at"]),
+            ownerless_since=text_of(row["ownerless_since"]),
+            dissolved_at=text_of(row["dissolved_at"]),
         )
         for row in rows[:limit]
+        if caller.sees(row["jurisdiction"], row["tier"])
     ]
-    return GroupPage(items=items, next=_cursor(items[-1].group_id) if len(rows) > limit else None)
+    further = asked.cursor_to(rows[limit - 1]["group_id"]) if len(rows) > limit else None
+    return shown(GroupPage(items=items, next=further))
 
 
 @get("/v1/groups/{group_id:str}/members", operation_id="group.members", tags=["group"])
 async def list_members(
-    request: Request[Any, Any, Any], group_id: FromPath[str], cursor: Cursor = None, limit: Limit = 100
-) -> MemberPage:
+    request: Request[Any, Any, Any], group_id: FromPath[str], cursor: Cursor = None, limit: Limit = USUAL
+) -> Response[MemberPage]:
     """Who is inside, for those inside, the backend and staff."""
-    caller = await _asker(request)
+    asked = Parameters(request, "cursor", "limit")
+    place = asked.cursor(int, str)
+    caller = await reader(request, "group")
     db: Db = request.app.state.db
-    _, role = await _seen(db, caller, group_id)
-    if caller.kind == "person" and role is None:
-        raise Refusal(Code.REFUSED)
-    after = _after(cursor, 2)
-    if after and not after[0].isdigit():
-        raise Refusal(Code.MALFORMED, pointer="cursor")
-    async with db.read() as reader:
+    async with db.read(snapshot=True) as connection:
+        _, role = await seen_group(connection, caller, group_id)
+        if caller.kind == "person" and role is None:
+            raise Refusal(Code.REFUSED)
         rows = await sql.members_page(
-            reader,
+            connection,
             group_id=group_id,
-            after_rank=int(after[0]) if after else 4,
-            after_person=after[1] if after else "",
+            after_rank=OWNER + 1 if place is None else place[0],
+            after_person="" if place is None else place[1],
             limit=limit + 1,
         )
     items = [
@@ -204,38 +219,31 @@ async def list_members(
         for row in rows[:limit]
     ]
     last = rows[limit - 1] if len(rows) > limit else None
-    return MemberPage(
-        items=items, next=None if last is None else _cursor(str(last["rank"]), last["person_id"])
-    )
+    further = None if last is None else asked.cursor_to(last["rank"], last["person_id"])
+    return shown(MemberPage(items=items, next=further))
 
 
-async def _asker(request: Request[Any, Any, Any]) -> Caller:
-    """Who reads, by a key that still holds. An authority reads under its access grant, by trail.read, not here."""
-    state = request.app.state
-    callers: Callers = state.callers
-    caller = await callers.caller({name.lower(): value for name, value in request.scope["headers"]})
-    async with state.db.read() as db:
-        key = (await ApiKey.look(db, [(caller.key_id,)])).get((caller.key_id,))
-    if key is None or not key.holds(state.clock.now()):
-        raise Refusal(Code.KEY_INVALID)
-    if caller.kind == "regulator":
-        raise Refusal(Code.OUTSIDE_SCOPE)
-    return caller
+async def seen_group(
+    connection: Reader, caller: KnownCaller, group_id: str, *, past: bool = False
+) -> tuple[Group, Role | None]:
+    """The group as this caller may see it, and the caller's role in it.
 
-
-async def _seen(db: Db, caller: Caller, group_id: str) -> tuple[Group, Role | None]:
-    """The group as this caller may see it, and his role in it. Raises Refusal `unknown`, `group_dissolved`."""
+    A private group is unknown to strangers, but not to whoever is invited. A dissolved one is read by staff (S052) and,
+    where an instant of the `past` is asked for, by the backend. Raises Refusal `unknown`, `key_scope`, `group_dissolved`.
+    """
     pair = (group_id, caller.person_id)
-    async with db.read(snapshot=True) as reader:
-        group = (await Group.look(reader, [(group_id,)])).get((group_id,))
-        role = (await Role.look(reader, [pair])).get(pair)
-        invited = (await JoinRequest.look(reader, [pair])).get(pair)
+    group = None
+    if ID_PATTERN.fullmatch(group_id):
+        group = (await Group.look(connection, [(group_id,)])).get((group_id,))
     if group is None:
         raise Refusal(Code.UNKNOWN)
-    stranger = caller.kind == "person" and role is None and (invited is None or invited.invited_by is None)
-    if stranger and group.surface() == "none":
-        raise Refusal(Code.UNKNOWN)
-    if group.dissolved_at is not None and caller.kind != "staff":
+    role = (await Role.look(connection, [pair])).get(pair)
+    if caller.kind == "person" and role is None and group.surface() == "none":
+        invited = (await JoinRequest.look(connection, [pair])).get(pair)
+        if invited is None or invited.invited_by is None:
+            raise Refusal(Code.UNKNOWN)
+    caller.inside(group.jurisdiction, group.tier)
+    if group.dissolved_at is not None and caller.kind != "staff" and not (past and caller.kind == "backend"):
         raise Refusal(Code.GROUP_DISSOLVED)
     return group, role
 
@@ -262,7 +270,7 @@ def _view(group: Group, page_from: int) -> GroupView:
 def _tell_more(view: GroupView, group: Group) -> None:
     """What those inside, the backend and staff see besides."""
     view.owner_id = group.owner_id
-    view.ownerless_since = _text(group.ownerless_since)
+    view.ownerless_since = text_of(group.ownerless_since)
     view.capacity = group.capacity
     view.admins = group.admin_count
     view.messages_per_day = group.messages_per_day
@@ -272,14 +280,10 @@ def _tell_more(view: GroupView, group: Group) -> None:
     view.override = None if group.override is None else msgspec.to_builtins(group.override)
     view.imported = group.imported
     view.registered_by_record = group.by_record
-    view.dissolved_at = _text(group.dissolved_at)
+    view.dissolved_at = text_of(group.dissolved_at)
     view.dissolved_how = group.dissolved_how
     view.dissolved_record = group.dissolved_record
     view.preserved = group.preserved
-
-
-def _text(at: dt.datetime | None) -> str | None:
-    return None if at is None else instant_text(at)
 
 
 def _inside(territory: str) -> str:
@@ -289,23 +293,6 @@ def _inside(territory: str) -> str:
     if territory.startswith("CN-"):
         return f"{territory[:5]}%" if territory.endswith("0000") else f"{territory.removesuffix('00')}%"
     return territory
-
-
-def _cursor(*parts: str) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(parts)).decode()
-
-
-def _after(cursor: str | None, parts: int) -> list[str]:
-    """The place a cursor stands for; empty at the start. Raises Refusal `malformed`."""
-    if cursor is None:
-        return []
-    try:
-        after = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=list[str])
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
-        after = []
-    if len(after) != parts:
-        raise Refusal(Code.MALFORMED, pointer="cursor")
-    return after
 
 
 ROUTES = [

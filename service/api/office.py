@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
 from typing import Annotated, Any
 
@@ -11,10 +9,10 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.params import FromPath, QueryParameter
 
-from service.api.acting import governed, headers_of
-from service.api.callers import Callers
+from service.api.acting import governed
+from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, instant_of, reader, shown
 from service.caller import Caller
-from service.clock import parse_instant
+from service.clock import to_us
 from service.db import Db, queries
 from service.domain.editions import AdoptEdition
 from service.domain.keys import IssueKey, RevokeKey
@@ -25,9 +23,6 @@ from service.policy import PolicyError, digest
 
 sql = queries(__file__)
 _Request = Request[Any, Any, Any]
-_MOST = 200
-Limit = Annotated[int, QueryParameter(ge=1, le=_MOST, description="Items on a page.")]
-Cursor = Annotated[str | None, QueryParameter(max_length=600, description="`next` of the page before.")]
 
 
 class StaffSeen(msgspec.Struct, frozen=True):
@@ -120,38 +115,16 @@ class EditionWhole(msgspec.Struct, frozen=True):
 # Who may read
 
 
-async def reader(request: _Request, *, inside: bool = False) -> Caller:
-    """Return who reads, with a key that holds now. `inside`: only staff and authorities. Raises Refusal."""
-    callers: Callers = request.app.state.callers
-    caller = await callers.caller(headers_of(request))
-    async with _db(request).read() as db:
-        state = await sql.key_state(db, at=request.app.state.clock.now(), key_id=caller.key_id)
-    if state is None or not state["holds"]:
-        raise Refusal(Code.KEY_INVALID)
-    if inside and caller.kind not in {"staff", "regulator"}:
+async def _staff(request: _Request, family: str) -> KnownCaller:
+    """Who reads, which only present staff may. Raises Refusal as `reader`."""
+    caller = await reader(request, family)
+    if caller.kind != "staff":
         raise Refusal(Code.REFUSED)
     return caller
 
 
 def _db(request: _Request) -> Db:
     return request.app.state.db
-
-
-def _cursor(last: str) -> str:
-    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
-
-
-def _after(cursor: str | None) -> str:
-    if not cursor:
-        return ""
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        text = raw.decode("ascii")
-    except (binascii.Error, ValueError):
-        raise Refusal(Code.MALFORMED, pointer="cursor") from None
-    if not text.isprintable():
-        raise Refusal(Code.MALFORMED, pointer="cursor")
-    return text
 
 
 # Reads
@@ -163,47 +136,57 @@ async def staff(
     standing: Annotated[
         str | None, QueryParameter(max_length=40, description="Only who holds this now.")
     ] = None,
-    limit: Limit = 50,
+    limit: Limit = USUAL,
     cursor: Cursor = None,
-) -> StaffPage:
-    """List members of staff and what each holds now; for staff and authorities."""
-    await reader(request, inside=True)
-    after = _after(cursor)
+) -> Response[StaffPage]:
+    """List members of staff and what each holds now; for staff."""
+    asked = Parameters(request, "standing", "limit", "cursor")
+    place = asked.cursor(str)
+    wanted = None if standing is None else asked.text("standing")
+    caller = await _staff(request, "staff")
     async with _db(request).read() as db:
-        rows = await sql.staff_page(db, after=after, standing=_word(standing, "standing"), most=limit + 1)
+        rows = await sql.staff_page(
+            db, after="" if place is None else place[0], standing=wanted, most=limit + 1
+        )
     items = [msgspec.convert(dict(row), StaffSeen) for row in rows[:limit]]
-    return StaffPage(items, _cursor(items[-1].staff_id) if len(rows) > limit else None)
+    further = asked.cursor_to(items[-1].staff_id) if len(rows) > limit else None
+    return shown(StaffPage([one for one in items if caller.sees(one.jurisdiction)], further))
 
 
 @get("/v1/staff/{staff_id:str}", operation_id="staff.read", tags=["staff"])
 async def staff_member(request: _Request, staff_id: FromPath[str]) -> Response[StaffMember]:
-    """Show one member of staff with every standing and post ever held (S212); for staff and authorities."""
-    await reader(request, inside=True)
+    """Show one member of staff with every standing and post ever held (S212); for staff."""
+    Parameters(request)
+    caller = await _staff(request, "staff")
     async with _db(request).read(snapshot=True) as db:
         row = await sql.staff_member(db, staff_id=_word(staff_id, "staff_id"))
         if row is None:
             raise Refusal(Code.UNKNOWN)
+        caller.inside(row["jurisdiction"])
         held = await sql.intervals(db, staff_id=staff_id)
     seen = msgspec.convert({**row, "intervals": [dict(one) for one in held]}, StaffMember)
-    return Response(seen, headers={"etag": f'"{seen.version}"'})
+    return shown(seen, version=seen.version)
 
 
 @get("/v1/keys", operation_id="key.list", tags=["key"])
-async def keys(request: _Request, limit: Limit = 50, cursor: Cursor = None) -> KeyPage:
-    """List keys with their scopes and ends, never a token or its hash; for staff and authorities."""
-    await reader(request, inside=True)
-    after = _after(cursor)
+async def keys(request: _Request, limit: Limit = USUAL, cursor: Cursor = None) -> Response[KeyPage]:
+    """List keys with their scopes and ends, never a token or its hash; for staff."""
+    asked = Parameters(request, "limit", "cursor")
+    place = asked.cursor(str)
+    await _staff(request, "key")
     async with _db(request).read() as db:
-        rows = await sql.key_page(db, after=after, most=limit + 1)
+        rows = await sql.key_page(db, after="" if place is None else place[0], most=limit + 1)
     items = [msgspec.convert(dict(row), KeySeen) for row in rows[:limit]]
-    return KeyPage(items, _cursor(items[-1].key_id) if len(rows) > limit else None)
+    return shown(KeyPage(items, asked.cursor_to(items[-1].key_id) if len(rows) > limit else None))
 
 
 @get("/v1/editions", operation_id="edition.list", tags=["edition"])
-async def editions(request: _Request, limit: Limit = 50, cursor: Cursor = None) -> EditionPage:
+async def editions(request: _Request, limit: Limit = USUAL, cursor: Cursor = None) -> Response[EditionPage]:
     """List adopted editions of the policy, the one that comes into force last first."""
-    await reader(request)
-    before = _instant(_after(cursor))
+    asked = Parameters(request, "limit", "cursor")
+    place = asked.cursor(int)
+    before = None if place is None else instant_of(place[0])
+    await reader(request, "edition")
     async with _db(request).read() as db:
         rows = await sql.edition_page(db, before=before, most=limit + 1)
     current = _current(request)
@@ -211,20 +194,23 @@ async def editions(request: _Request, limit: Limit = 50, cursor: Cursor = None) 
         EditionSeen(row["digest"], row["effective_at"], row["adopted_record"], row["digest"] == current)
         for row in rows[:limit]
     ]
-    return EditionPage(items, _cursor(items[-1].effective_at.isoformat()) if len(rows) > limit else None)
+    further = asked.cursor_to(to_us(items[-1].effective_at)) if len(rows) > limit else None
+    return shown(EditionPage(items, further))
 
 
 @get("/v1/editions/current", operation_id="edition.current", tags=["edition"])
 async def current_edition(request: _Request) -> Response[EditionWhole]:
     """Show the edition in force now, whole."""
-    await reader(request)
+    Parameters(request)
+    await reader(request, "edition")
     return await _edition(request, _current(request))
 
 
 @get("/v1/editions/{edition:str}", operation_id="edition.read", tags=["edition"])
 async def edition_by_digest(request: _Request, edition: FromPath[str]) -> Response[EditionWhole]:
     """Show an adopted edition, whole, by its digest: for ever."""
-    await reader(request)
+    Parameters(request)
+    await reader(request, "edition")
     return await _edition(request, _word(edition, "edition") or "")
 
 
@@ -240,20 +226,13 @@ async def _edition(request: _Request, edition: str) -> Response[EditionWhole]:
         in_force=row["digest"] == _current(request),
         files=row["files"],
     )
-    return Response(whole, headers={"etag": f'"{whole.edition}"'})
+    return shown(whole, version=whole.edition)
 
 
 def _current(request: _Request) -> str:
     state = request.app.state
     chosen: Editions = state.editions
     return chosen.at(state.clock.now()).edition
-
-
-def _instant(text: str) -> dt.datetime | None:
-    try:
-        return parse_instant(text) if text else None
-    except ValueError:
-        raise Refusal(Code.MALFORMED, pointer="cursor") from None
 
 
 def _word(text: str | None, pointer: str) -> str | None:

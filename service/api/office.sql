@@ -1,7 +1,3 @@
--- name: key_state^
--- Whether a key may still be used at an instant.
-SELECT revoked_at IS NULL AND (expires_at IS NULL OR :at < expires_at) AS holds FROM api_key WHERE key_id = :key_id;
-
 -- name: staff_page
 -- Members of staff in the order of their ids, with what each holds now.
 SELECT s.staff_id, s.jurisdiction, s.created_at, s.version,

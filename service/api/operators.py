@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 
 from service.api.acting import governed
-from service.api.asking import answer_of, asker
+from service.api.reading import Parameters, reader, shown
 from service.db import queries
 from service.domain.identity import Method
 from service.domain.operators import (
@@ -56,15 +56,17 @@ async def get_operator(
     request: Request[Any, Any, Any], operator_id: FromPath[str]
 ) -> Response[OperatorFacts | OperatorCard]:
     """One operator, with the version as ETag."""
-    caller = await asker(request)
+    Parameters(request)
+    caller = await reader(request, "operator")
     async with request.app.state.db.read() as db:
         record = await sql.operator(db, operator_id=operator_id)
     if record is None:
         raise Refusal(Code.UNKNOWN)
     operator = Operator.from_record(record)
+    caller.inside(operator.jurisdiction)
     inside = caller.kind in {"backend", "staff"} or caller.person_id == operator.answerable_person
     shape = OperatorFacts if inside else OperatorCard
-    return answer_of(msgspec.convert(operator, shape, from_attributes=True), operator.version)
+    return shown(msgspec.convert(operator, shape, from_attributes=True), version=operator.version)
 
 
 ROUTES = [

@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 
 from service.api.acting import governed
-from service.api.asking import answer_of, asker
+from service.api.reading import Parameters, reader, shown
 from service.db import queries
 from service.domain.closing import ClosePerson
 from service.domain.identity import Method
@@ -56,16 +56,18 @@ class PersonFacts(PersonOutline, frozen=True, kw_only=True):
 async def get_person(
     request: Request[Any, Any, Any], person_id: FromPath[str]
 ) -> Response[PersonFacts | PersonOutline]:
-    """One person, with the version as ETag. To other people and to authorities there is no such person."""
-    caller = await asker(request)
+    """One person, with the version as ETag. To other people there is no such person."""
+    Parameters(request)
+    caller = await reader(request, "person")
     async with request.app.state.db.read() as db:
         record = await sql.person(db, person_id=person_id)
     other = caller.kind == "person" and caller.person_id != person_id
-    if record is None or other or caller.kind == "regulator":
+    if record is None or other:
         raise Refusal(Code.UNKNOWN)
     person = Person.from_record(record)
+    caller.inside(person.jurisdiction)
     shape = PersonOutline if caller.kind == "staff" else PersonFacts
-    return answer_of(msgspec.convert(person, shape, from_attributes=True), person.version)
+    return shown(msgspec.convert(person, shape, from_attributes=True), version=person.version)
 
 
 ROUTES = [

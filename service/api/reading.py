@@ -11,17 +11,18 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, Response
+from litestar.params import QueryParameter
 
 from service.action import ID_PATTERN
 from service.api.callers import Callers
 from service.api.problems import JSON
 from service.caller import Caller, Standing
-from service.clock import instant_text, parse_instant
+from service.clock import from_us, instant_text, parse_instant
 from service.db import Db, queries
 from service.domain.keys import contains
 from service.errors import Code, Refusal
@@ -35,6 +36,13 @@ MOST = 500
 """Most items of one page."""
 USUAL = 100
 """Items of a page when the caller does not say."""
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MOST, description="Items of a page, at most.")]
+Cursor = Annotated[str | None, QueryParameter(max_length=400, description="`next` of the page before.")]
+Territory = Annotated[
+    str | None,
+    QueryParameter(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})$", description="And all it contains."),
+]
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _CURSOR = re.compile(r"[A-Za-z0-9_-]{1,400}")
@@ -205,6 +213,10 @@ class Parameters:
             version, digest, *place = msgspec.msgpack.decode(raw, type=tuple[int, bytes, *places])  # type: ignore[valid-type]
             if version != CURSOR_VERSION or digest != self._digest():
                 raise ValueError
+            # Anyone can make such bytes: what the database cannot take must not reach it.
+            for one in place:
+                if (isinstance(one, int) and not 0 <= one < 1 << 63) or "\x00" in str(one):
+                    raise ValueError
         except (ValueError, binascii.Error, msgspec.MsgspecError):
             raise _malformed(name, "no cursor of this query") from None
         return tuple(place)
@@ -226,14 +238,14 @@ def _malformed(name: str, why: str) -> Refusal:
     return Refusal(Code.MALFORMED, pointer=name, why=why)
 
 
-def shown(request: Request[Any, Any, Any], body: Any, *, version: int | None = None) -> Response[bytes]:
-    """Answer a read. `version` is the subject's, for its ETag; 304 to whoever has that version already."""
-    headers = {"cache-control": "private, no-store" if version is None else "private, no-cache"}
+def shown(body: Any, *, version: int | str | None = None) -> Response[Any]:
+    """Answer a read. `version` is the subject's, as ETag: what an act may expect in If-Match (S012).
+
+    It is never answered with 304: answers also tell facts of others (an operator's name, a mute) that leave it as it is.
+    """
+    headers = {"cache-control": "private, no-store"}
     if version is not None:
         headers["etag"] = f'"{version}"'
-        known = dict(request.scope["headers"]).get(b"if-none-match", b"").decode("latin-1")
-        if headers["etag"] in {one.strip() for one in known.split(",")}:
-            return Response(b"", status_code=304, headers=headers, media_type=JSON)
     content = body if isinstance(body, bytes) else encode(body)
     return Response(content, headers=headers, media_type=JSON)
 
@@ -248,6 +260,14 @@ _encoder = msgspec.json.Encoder(enc_hook=_plain)
 def encode(body: Any) -> bytes:
     """The JSON of an answer; instants must be text already."""
     return _encoder.encode(body)
+
+
+def instant_of(us: int) -> dt.datetime:
+    """The instant in a cursor, in microseconds. Raises Refusal `malformed`."""
+    try:
+        return from_us(us)
+    except (ValueError, OverflowError):
+        raise _malformed("cursor", "no cursor of this query") from None
 
 
 def text_of(at: dt.datetime | None) -> str | None:

@@ -256,7 +256,7 @@ async def test_only_a_classifier_accepts(company: House) -> None:
 
 
 async def test_facts_are_counted_by_the_backend(accepted: House) -> None:
-    """S017: only what is named changes, the last use never goes back, a quality has a source and may be unknown again."""
+    """Only what is named changes, the last use never goes back, a quality has a source and may be unknown again."""
     path = "/v1/accounts/a"
     await accepted.do("im", "PATCH", path, {"followers": 900, "last_used_at": "2026-11-02T07:00:00Z"})
     await accepted.do("im", "PATCH", path, {"quality": 85, "quality_source": "model-7"})
@@ -480,7 +480,7 @@ async def test_a_proposed_override_is_decided_again(accepted: House) -> None:
 async def test_the_public_card_shows_no_personal_data(accepted: House) -> None:
     """A6: anybody sees class, operator, place and credit code reference; only those inside see what it is ranked by."""
     await accepted.has_people("ben")
-    for who in ("ben", "reg"):
+    for who in ("ben", "eve"):
         assert await seen(accepted, who=who) == {
             "account_id": "a",
             "name": "name a",
@@ -521,7 +521,7 @@ async def test_a_person_has_no_credit_code_on_the_card(house: House) -> None:
 
 
 async def test_accounts_are_found_by_what_they_are(house: House) -> None:
-    """S085: lists filter by class, tier, territory, operator, state, override and recheck, and page without gaps."""
+    """Lists filter by class, tier, territory, operator, state, override and recheck, and page without gaps."""
     await run(house, "o", "media")
     await run(house, "p", "government", "ben")
     places = ["CN-130200", "CN-130000", "CN-130203", "CN-110105", "CN-120000"]

@@ -85,15 +85,15 @@ async def test_an_edition_is_kept_whole_for_ever(house: House) -> None:
     await adopted(house, body)
     await house.app.state.editions.refresh()
     house.clock.advance(7200)
-    listed = (await house.do("reg", "GET", "/v1/editions"))["items"]
+    listed = (await house.do("au", "GET", "/v1/editions"))["items"]
     assert [(one["edition"], one["in_force"]) for one in listed] == [(body["digest"], True), (first, False)]
     for one, files in ((body["digest"], body["files"]), (first, edition()["files"])):
         whole = await house.ask("ann", "GET", f"/v1/editions/{one}")
         assert whole.json()["files"] == files
         assert whole.headers["etag"] == f'"{one}"'
         assert digest({name: text.encode() for name, text in files.items()}) == one
-    page = await house.do("reg", "GET", "/v1/editions?limit=1")
-    rest = await house.do("reg", "GET", f"/v1/editions?limit=1&cursor={page['next']}")
+    page = await house.do("au", "GET", "/v1/editions?limit=1")
+    rest = await house.do("au", "GET", f"/v1/editions?limit=1&cursor={page['next']}")
     assert [one["edition"] for one in (*page["items"], *rest["items"])] == [body["digest"], first]
     await house.refused("unknown", "ann", "GET", f"/v1/editions/{'0' * 64}")
 

@@ -278,7 +278,7 @@ async def test_a_private_group_is_unknown_to_strangers(group: House) -> None:
         await group.do(who, "GET", "/v1/groups/g")
     await group.do("ann", "POST", "/v1/groups/g/invitations", {"person_id": "eve"})
     assert (await group.do("eve", "GET", "/v1/groups/g"))["standing"] == "stranger"
-    await group.refused("outside_scope", "reg", "GET", "/v1/groups/g")
+    await group.refused("refused", "reg", "GET", "/v1/groups/g")
 
 
 async def test_groups_are_listed_in_pages_for_backend_and_staff(group: House) -> None:

@@ -124,7 +124,7 @@ async def test_admins_are_capped_by_tier_under_parallel_calls(house: House, tier
 
 
 async def test_above_a_smaller_cap_nobody_is_taken_away(house: House) -> None:
-    """S085, S090: with more admins than the tier allows all stay, and only new ones are refused."""
+    """S085: with more admins than the tier allows all stay, and only new ones are refused."""
     await house.has_group("g", "ann", ("a1", "a2", "a3", "a4"), ("dan",), tier=1)
     problem = (await appoint(house, "ann", "dan")).json()
     assert problem["data"] == {"cap": 3, "count": 4, "source": "group.effect.admins_cap.1"}

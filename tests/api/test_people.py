@@ -109,7 +109,7 @@ async def test_a_check_keeps_its_outcome_and_never_the_identity(house: House) ->
 
 @pytest.mark.parametrize("status", ["failed", "withdrawn"])
 async def test_what_is_no_longer_proved_is_no_longer_kept(house: House, status: str) -> None:
-    """P2: after a failed or withdrawn check only the outcome stays; groups owned stay, to be found by succession."""
+    """P1: after a failed or withdrawn check only the outcome stays; groups owned stay, to be found by succession."""
     await house.has_group("g", "ann")
     await house.do("im", "PUT", "/v1/people/ann/identity", {"status": status, "methods": ["mobile"]})
     ann = await seen(house, "ann")
@@ -183,7 +183,7 @@ async def test_an_id_that_is_somebodys_number_is_refused(house: House) -> None:
 
 
 async def test_facts_change_one_by_one(house: House) -> None:
-    """S017, P1: only what is named changes, the last time seen never goes back, what is personal is sealed."""
+    """P1: only what is named changes, the last time seen never goes back, what is personal is sealed."""
     await house.has_people("ann")
     await house.do("im", "PATCH", "/v1/people/ann", {"seen_at": "2026-11-02T15:59:00.123456+08:00"})
     await house.do("im", "PATCH", "/v1/people/ann", {"seen_at": "2026-11-01T00:00:00Z", "minor": "yes"})
@@ -342,8 +342,8 @@ async def test_a_person_is_shown_to_those_who_may_know(house: House) -> None:
     outline = await house.do("mo", "GET", "/v1/people/ann")
     assert outline["identity_status"] == "verified"
     assert not outline.keys() & {"minor", "seen_at", "terms_accepted", "identity_methods", "identity_ref"}
-    for who in ("bob", "reg"):
-        await house.refused("unknown", who, "GET", "/v1/people/ann")
+    await house.refused("unknown", "bob", "GET", "/v1/people/ann")
+    await house.refused("refused", "reg", "GET", "/v1/people/ann")
     await house.refused("unknown", "im", "GET", "/v1/people/nobody")
 
 

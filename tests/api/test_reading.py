@@ -1,5 +1,6 @@
 """The one way reads go: valid keys, strict parameters, cursors of their own query."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,3 +131,90 @@ async def test_reads_of_ordinary_state_are_counted(house: House) -> None:
     assert 'mandate_reads_total{by="staff"} 1.0' in text
     assert 'mandate_reads_total{by="backend"} 1.0' in text
     assert await house.records() == before
+
+
+EVERY_READ = (
+    "/v1/accounts",
+    "/v1/accounts/a",
+    "/v1/approvals",
+    "/v1/approvals/x",
+    "/v1/editions",
+    "/v1/editions/current",
+    "/v1/editions/x",
+    "/v1/groups",
+    "/v1/groups/g",
+    "/v1/groups/g/members",
+    "/v1/groups/g/mutes/dan",
+    "/v1/groups/g/roles",
+    "/v1/keys",
+    "/v1/operators/o",
+    "/v1/people/ann",
+    "/v1/staff",
+    "/v1/staff/co",
+)
+
+
+async def test_every_read_is_among_those_tested_here(house: House) -> None:
+    """S021: a GET that is no look into the trail and not open to all is in the list the tests below go through."""
+    listed = {
+        re.sub(r"\{[^}]*\}", "*", path)
+        for path, route in house.app.openapi_schema.to_schema()["paths"].items()
+        if "get" in route
+    }
+    beside = {
+        "/metrics",
+        "/openapi.json",
+        "/health/live",
+        "/health/ready",
+        "/v1/changes",
+        "/v1/changes/stream",
+    }
+    trail = {"/v1/trails/*/*", "/v1/records/*", "/v1/responsibility/*/*"}
+    named = {re.sub(r"/(a|x|g|dan|o|ann|co)(?=/|$)", "/*", path) for path in EVERY_READ}
+    assert listed - beside - trail == named
+
+
+async def test_no_read_goes_past_the_key(house: House) -> None:
+    """S003, S021: of every read, a key that was revoked reads nothing, nor does an authority, nor staff without standing."""
+    async with house.db.transaction() as tx:
+        await tx.execute("UPDATE api_key SET revoked_at = $1 WHERE key_id = 'ap'", house.clock.now())
+        await tx.execute("UPDATE staff_role SET until_at = $1 WHERE staff_id = 'cl'", house.clock.now())
+        await tx.execute("""UPDATE api_key SET families = '["trail"]' WHERE key_id = 'im'""")
+    for path in EVERY_READ:
+        await house.refused("key_invalid", "ap", "GET", path)
+        await house.refused("refused", "reg", "GET", path)
+        await house.refused("refused", "cl", "GET", path)
+        await house.refused("key_scope", "im", "GET", path)
+        await house.refused("malformed", "mo", "GET", f"{path}?colour=red")
+
+
+async def test_a_key_reads_inside_its_territories_and_tiers(house: House) -> None:
+    """S003: one thing outside them is `key_scope`; a list leaves it out and goes on behind it."""
+    await house.has_group("g1", "ann")
+    await house.has_group("g2", "ben", jurisdiction="CN-310000")
+    await house.has_group("g3", "cai", tier=3)
+    await house.has_group("g4", "dan", jurisdiction="CN-110105")
+    await house.has_people("eve", jurisdiction="EU-DE")
+    async with house.db.transaction() as tx:
+        await tx.execute(
+            """UPDATE api_key SET jurisdictions = '["CN-110000"]', tiers = '[1, 2]' WHERE key_id = 'im'"""
+        )
+    for group in ("g2", "g3"):
+        for path in ("", "/members", "/roles", "/mutes/ann"):
+            await house.refused("key_scope", "im", "GET", f"/v1/groups/{group}{path}")
+    await house.refused("key_scope", "im", "GET", "/v1/people/eve")
+    await house.do("im", "GET", "/v1/groups/g4")
+    first = await house.do("im", "GET", "/v1/groups?limit=3")
+    assert [one["group_id"] for one in first["items"]] == ["g1"]
+    rest = await house.do("im", "GET", f"/v1/groups?limit=3&cursor={first['next']}")
+    assert ([one["group_id"] for one in rest["items"]], rest["next"]) == (["g4"], None)
+
+
+def test_a_made_up_cursor_carries_nothing_the_database_cannot_take() -> None:
+    """S003: a cursor is no secret; numbers out of range and NUL in it are refused like any other nonsense."""
+    for place in ((1 << 63,), (-1,)):
+        asking = asked("", "cursor")
+        made = asked(f"cursor={asking.cursor_to(*place)}", "cursor")
+        assert refusal(lambda made=made: made.cursor(int)) == ("malformed", "cursor")
+    nul = asked(f"cursor={asked('', 'cursor').cursor_to(chr(0))}", "cursor")
+    assert refusal(lambda: nul.cursor(str)) == ("malformed", "cursor")

@@ -43,7 +43,7 @@ async def last(house: House, act: str) -> dict[str, Any]:
 
 
 async def test_the_owner_names_successors_in_order(group: House) -> None:
-    """S066, S072: the list replaces the old one and may be empty; only the owner names."""
+    """S066: the list replaces the old one and may be empty; only the owner names."""
     receipt = await group.do("ann", "PUT", SUCCESSORS, {"successors": ["dan", "cai"]})
     assert receipt["result"] == {"successors": ["dan", "cai"], "version": 2}
     assert (await facts(group)).successors == ["dan", "cai"]

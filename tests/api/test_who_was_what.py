@@ -40,7 +40,7 @@ async def test_who_may_ask_whether_a_person_is_muted(group: House) -> None:
     await group.has_people("zoe")
     for who in ("eve", "zoe"):
         await group.refused("refused", who, "GET", "/v1/groups/g/mutes/dan")
-    await group.refused("outside_scope", "reg", "GET", "/v1/groups/g/mutes/dan")
+    await group.refused("refused", "reg", "GET", "/v1/groups/g/mutes/dan")
     await group.refused("unknown", "im", "GET", "/v1/groups/nowhere/mutes/dan")
     await group.refused("malformed", "im", "GET", "/v1/groups/g/mutes/dan?at=yesterday")
     answer = await group.ask("im", "GET", "/v1/groups/g/mutes/dan")
@@ -140,7 +140,7 @@ async def test_roles_are_for_those_inside_staff_and_the_backend(group: House) ->
     for who in ("eve", "mo", "im"):
         assert (await group.do(who, "GET", "/v1/groups/g/roles"))["roles"]
     await group.refused("refused", "zoe", "GET", "/v1/groups/g/roles")
-    await group.refused("outside_scope", "reg", "GET", "/v1/groups/g/roles")
+    await group.refused("refused", "reg", "GET", "/v1/groups/g/roles")
     await group.refused(
         "key_invalid", "im", "GET", "/v1/groups/g/roles", headers={"authorization": "Bearer mk_none"}
     )

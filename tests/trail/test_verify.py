@@ -715,7 +715,7 @@ def test_the_untouched_bundle_is_accepted_and_says_what_it_proves(tmp_path):
 
 @pytest.mark.parametrize(("code", "what", "make"), CASES, ids=[f"{code}: {what}" for code, what, _ in CASES])
 def test_a_tampered_bundle_is_named_by_its_fault(code, what, make, tmp_path):
-    """The code names just this fault, and says whether the proof failed or could not be judged."""
+    """S008: the code names just this fault, and says whether the proof failed or could not be judged."""
     verdict = make().judge(tmp_path)
     assert verdict.code == code
     assert verdict.outcome == ("UNDECIDED" if code in UNDECIDED else "REJECTED")

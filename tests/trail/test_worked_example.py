@@ -194,7 +194,7 @@ def test_the_tree_of_a_subject_is_the_tree_of_its_leaves(log):
 
 
 def test_every_changed_byte_is_refused(state, tmp_path):
-    """A bundle with any one byte changed, added or left out is not accepted, whatever else is true."""
+    """S008: a bundle with any one byte changed, added or left out is not accepted, whatever else is true."""
     original = (EXAMPLE / "group-g1.bundle").read_bytes()
     path = tmp_path / "bundle"
     kept = state.read_bytes()
