@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import asyncpg
@@ -57,8 +57,6 @@ _MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "b
 _ROUNDS = 3
 #: So many subjects are remembered as told (`subject_name`).
 _NAMED = 200_000
-#: Transactions of one process at a time: while the database works on one set, the next is decided.
-SETS_AT_ONCE = 2
 
 
 class Editions(Protocol):
@@ -124,16 +122,17 @@ class Asked(msgspec.Struct, kw_only=True, eq=False):
     request_id: str = ""
     needs: Sequence[Need] = ()
     more: Sequence[Need] = ()
-    held: Sequence[tuple[Any, bool]] = ()
     since: float = 0.0
     answer: asyncio.Future[Answer] | None = None
 
-    def touches(self) -> Iterable[tuple[Any, bool]]:
+    def touches(self) -> list[tuple[Any, bool]]:
         """What it looks at, and whether it may change it; two acts that collide go in different sets."""
-        for need in (*self.needs, *self.more):
-            yield (need.kind, need.key), need.write
+        touches: list[tuple[Any, bool]] = [
+            ((need.kind, need.key), need.write) for need in (*self.needs, *self.more)
+        ]
         if self.request is not None:
-            yield self.request.key, True
+            touches.append((self.request.key, True))
+        return touches
 
 
 class Outcome(NamedTuple):
@@ -181,22 +180,21 @@ class Door:
         self._waiting: deque[Asked] = deque()
         self._named: set[Subject] = set()
         self._wake = asyncio.Event()
-        #: Rows touched by the sets that run: by how many acts, and how many of them may write.
-        self._busy: dict[Any, tuple[int, int]] = {}
-        self._writers: list[asyncio.Task[None]] = []
+        self._writer: asyncio.Task[None] | None = None
         self._closing = False
 
     # Opening and closing
 
     def open(self) -> None:
         """Start the writer in the running event loop."""
-        self._writers = [asyncio.create_task(self._write(), name="door") for _ in range(SETS_AT_ONCE)]
+        self._writer = asyncio.create_task(self._write(), name="door")
 
     async def close(self) -> None:
         """Finish what was asked, then stop."""
         self._closing = True
         self._wake.set()
-        await asyncio.gather(*self._writers)
+        if self._writer is not None:
+            await self._writer
 
     # Asking
 
@@ -278,7 +276,7 @@ class Door:
 
     def _enter(self, asked: Asked) -> asyncio.Future[Answer]:
         """Queue an action for the writer; the future is its answer."""
-        if self._closing or not self._writers or self._writers[0].done():
+        if self._writer is None or self._closing or self._writer.done():
             raise Refusal(Code.TRAIL_UNAVAILABLE)
         asked.answer = asyncio.get_running_loop().create_future()
         self._waiting.append(self._prepared(asked))
@@ -288,25 +286,18 @@ class Door:
     # The writer
 
     async def _write(self) -> None:
-        """Take what waits, set after set. Several of these run side by side: one prepares while another's set commits."""
+        """Take what waits, set after set. While one commits, the next gathers: that is all the waiting for company there is."""
         while True:
-            chosen = self._choose()
-            if chosen:
-                try:
-                    await self._run(chosen)
-                finally:
-                    self._free(chosen)
+            if not self._waiting:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
                 continue
-            if self._closing and not self._waiting:
-                return
-            self._wake.clear()
-            await self._wake.wait()
+            await self._run(self._choose())
 
     def _choose(self) -> list[Asked]:
-        """Take from the queue, in order, what can go together and beside the sets that run: one writer per row.
-
-        Nobody overtakes on a row.
-        """
+        """Take from the queue, in order, what can go together: one writer per row, nobody overtakes on a row."""
         chosen: list[Asked] = []
         later: list[Asked] = []
         taken: dict[Any, bool] = {}
@@ -314,32 +305,13 @@ class Door:
             asked = self._waiting.popleft()
             if asked.answer is not None and asked.answer.cancelled():
                 continue
-            touches = list(asked.touches())
-            collides = any(
-                (what in taken and (writes or taken[what]))
-                or (what in self._busy and (writes or self._busy[what][1] > 0))
-                for what, writes in touches
-            )
+            touches = asked.touches()
+            collides = any(what in taken and (writes or taken[what]) for what, writes in touches)
             (later if collides else chosen).append(asked)
             for what, writes in touches:
                 taken[what] = taken.get(what, False) or writes or collides
         self._waiting.extendleft(reversed(later))
-        for asked in chosen:
-            asked.held = list(asked.touches())
-            for what, writes in asked.held:
-                touching, writing = self._busy.get(what, (0, 0))
-                self._busy[what] = (touching + 1, writing + writes)
         return chosen
-
-    def _free(self, chosen: Sequence[Asked]) -> None:
-        """Let go of the rows that a finished set touched; what waited for them may go now."""
-        for asked in chosen:
-            for what, writes in asked.held:
-                touching, writing = self._busy.pop(what)
-                if touching > 1:
-                    self._busy[what] = (touching - 1, writing - writes)
-        if self._waiting or self._closing:
-            self._wake.set()
 
     async def _run(self, chosen: Sequence[Asked]) -> None:
         """Run one set; what fails with it is run again one by one, so that only the culprit fails."""
@@ -481,7 +453,7 @@ class Door:
         taken: dict[Any, bool] = {}
         together: list[Asked] = []
         for one in asked:
-            touches = list(one.touches())
+            touches = one.touches()
             if any(what in taken and (writes or taken[what]) for what, writes in touches):
                 continue
             together.append(one)
