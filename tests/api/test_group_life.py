@@ -38,7 +38,7 @@ async def facts(house: House, group_id: str = "g") -> Group:
 
 
 async def test_whoever_founds_a_group_answers_for_it(house: House) -> None:
-    """G1, G2, S046, record 1 of the day: owner interval, public code, score 13, floor 2, tier 2, the backend told."""
+    """G1, G2, record 1 of the day: owner interval, public code, score 13, floor 2, tier 2, the backend told."""
     await house.has_people("ann")
     answer = await house.ask("ann", "POST", "/v1/groups", BODY)
     receipt = answer.json()
