@@ -60,7 +60,6 @@ class Code(StrEnum):
     ALREADY_ASSIGNED = "already_assigned", 409, True, "Another holds it."
     ALREADY_GRANTED = "already_granted", 409, True, "This human granted already."
     REQUEST_HANDLED = "request_handled", 409, True, "The request was answered."
-    REQUEST_IN_PROGRESS = "request_in_progress", 409, False, "Same key, first answer not ready."
     NOT_IN_GROUP = "not_in_group", 409, True, "Target is not inside."
     APPROVAL_NEEDED = "approval_needed", 409, True, "Joining here goes by request."
     APPROVAL_PENDING = "approval_pending", 409, True, "An approval for the same act is open."

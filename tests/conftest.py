@@ -81,7 +81,9 @@ async def database(postgres: Embedded, template: str) -> AsyncIterator[Database]
 
 
 @pytest.fixture
-async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
-    """A founded service of the test's own; see tests/kit.py."""
+async def house(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    """A founded service of the test's own; see tests/kit.py. What the test leaves behind must fit together."""
     async with House.open(database.service_dsn, tmp_path) as house:
         yield house
+        if request.node.get_closest_marker("unreconciled") is None:
+            await house.reconcile()

@@ -21,6 +21,7 @@ from service.domain.groups.facts import ADMIN, MEMBER, OWNER, Group, Role
 from service.domain.people import Person
 from service.founding import Founder, found
 from service.settings import Settings
+from tests import reconciling
 
 MORNING = dt.datetime(2026, 11, 2, 8, 0, tzinfo=dt.UTC)
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
@@ -117,6 +118,12 @@ class House:
             rows = await db.fetch("SELECT body FROM record ORDER BY id")
         found = [msgspec.json.decode(row["body"]) for row in rows]
         return [one for one in found if one["rule"] != "founding" and act in (None, one["act"])]
+
+    async def reconcile(self) -> None:
+        """Look through the whole database for what does not fit, independently of who wrote it; see reconciling.py."""
+        async with self.db.read(snapshot=True) as reader:
+            found = await reconciling.faults(reader, self.app.state["keys"])
+        assert not found, "\n".join(found)
 
     async def effects(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The payloads of all effects handed over so far, in order; of one kind only, if named."""

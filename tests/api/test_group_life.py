@@ -38,7 +38,7 @@ async def facts(house: House, group_id: str = "g") -> Group:
 
 
 async def test_whoever_founds_a_group_answers_for_it(house: House) -> None:
-    """G1, G2, S046, record 1 of the day: owner interval, public code, score 13, floor 2, tier 2, the backend told."""
+    """G1, G2, record 1 of the day: owner interval, public code, score 13, floor 2, tier 2, the backend told."""
     await house.has_people("ann")
     answer = await house.ask("ann", "POST", "/v1/groups", BODY)
     receipt = answer.json()
@@ -165,6 +165,7 @@ async def test_an_import_is_marked_and_is_no_act_of_the_owner(house: House) -> N
 # Facts and profile
 
 
+@pytest.mark.unreconciled("the backend's headcount counts")
 async def test_the_backend_keeps_facts_and_nobody_else(group: House) -> None:
     """Counted facts come from the backend alone, headcount within capacity, and each changes the version."""
     receipt = await group.do("im", "PATCH", "/v1/groups/g", {"messages_per_day": 40, "member_count": 12})
@@ -229,6 +230,7 @@ async def test_capacity_is_for_the_owner_and_never_below_the_headcount(group: Ho
 # Reading
 
 
+@pytest.mark.unreconciled("a headcount without roles")
 async def test_a_group_is_read_with_code_headcount_and_the_askers_standing(group: House) -> None:
     """G5, G6, S012: public facts for all, more for those inside; the ETag is the version to expect; a page from 100."""
     await group.has_group("big", "ann", member_count=100)

@@ -121,6 +121,7 @@ async def test_a_stored_tier_says_what_it_rests_on_and_computes_again(house: Hou
     assert (await house.records("group.rank"))[-1]["p"]["after"]["points"] == basis.points
 
 
+@pytest.mark.unreconciled("the backend's headcount counts")
 async def test_a_tier_rises_at_once_and_the_backend_and_owner_are_told(house: House) -> None:
     """S079, S082: facts that cross a threshold raise the tier in the same act, listed as coupled, with an effect."""
     await register(house, **{"class": "fan", "join_mode": "open", "link_open": True, "capacity": 50})
@@ -245,6 +246,7 @@ async def test_whoever_answers_for_a_group_neither_sets_nor_approves_its_tier(ho
     await house.refused("refused", "ann", "PUT", "/v1/groups/g/override", body)
 
 
+@pytest.mark.unreconciled("a headcount without roles")
 async def test_joining_stops_where_a_tier_fits_fewer_than_are_inside(house: House) -> None:
     """S083: nobody is removed; joining stops until it fits, and the refusal names the tier's cap."""
     await house.has_group("g", "ann", join_mode="open", tier=1, capacity=200, member_count=60)

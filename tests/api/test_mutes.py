@@ -215,6 +215,19 @@ async def test_somebody_outside_cannot_be_muted(group: House) -> None:
     assert (await mute(group, "ben", "zoe", 60)).json()["code"] == "not_in_group"
 
 
+async def test_leaving_and_joining_again_ends_no_mute(house: House) -> None:
+    """S026: who leaves an open group and joins it again is muted as before, by the same act and to the same end."""
+    await house.has_group("g", "ann", ("ben",), ("dan",), join_mode="open")
+    await mute(house, "ben", "dan", 3600)
+    before = await muted(house)
+    house.clock.advance(60)
+    await house.do("dan", "POST", "/v1/groups/g/leaving", {})
+    await house.do("dan", "POST", "/v1/groups/g/joining", {})
+    after = await muted(house)
+    assert (before["muted"], after["muted"], after["standing"]) == (True, True, "member")
+    assert after["holds"] == before["holds"]
+
+
 async def test_a_mute_survives_removal_and_a_change_of_tier(group: House) -> None:
     """S026, G7: removal leaves the mute in force, and so does another tier whose maximum is shorter."""
     await mute(group, "ben", "dan", 604_800)

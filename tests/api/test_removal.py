@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from service.clock import to_us
 from service.domain.groups.bars import ExpireBar, JoinRequest
-from service.trail.writing import uuid7
-from tests.kit import House
+from tests.kit import House, record_named
 
 pytestmark = pytest.mark.anyio
 REMOVALS, BARS = "/v1/groups/g/removals", "/v1/groups/g/bars"
@@ -177,7 +175,7 @@ async def test_a_permanent_bar_is_the_owners(group: House) -> None:
 
 async def test_a_bar_ends_an_open_request(group: House) -> None:
     """S037: the request of a barred person is closed in the same act, and the record names it."""
-    asked = uuid7(to_us(group.clock.now()))
+    asked = record_named("asked")
     async with group.db.transaction() as tx:
         request = JoinRequest(by_record=asked, group_id="g", person_id="zoe", at=group.clock.now())
         await JoinRequest.apply(tx, [request])

@@ -33,7 +33,7 @@ async def group(house: House) -> House:
                 Role(person_id="ann", rank=2, granted_by="cai", **given),
             ],
         )
-        await tx.execute("UPDATE groups SET owner_id = 'cai' WHERE group_id = 'g'")
+        await tx.execute("UPDATE groups SET owner_id = 'cai', admin_count = 2 WHERE group_id = 'g'")
     return house
 
 

@@ -311,6 +311,7 @@ async def test_an_approved_acceptance_is_decided_on_the_facts_of_then(heavy: Hou
     async with heavy.db.transaction() as tx:
         if change == "left":
             await tx.execute("UPDATE role SET until_at = $1 WHERE person_id = 'ben'", MORNING)
+            await tx.execute("UPDATE groups SET member_count = member_count - 1")
         elif change == "dissolved":
             await tx.execute("UPDATE groups SET dissolved_at = $1, dissolved_how = 'owner'", MORNING)
     if change == "withdrawn":

@@ -1,0 +1,161 @@
+"""An independent look at a whole database after a test: state and records tell one story.
+
+It shares no code with what wrote them but the reader of records, the tags and the seals.
+"""
+
+import re
+from typing import Any
+
+from service.db.pool import Reader
+from service.trail.append import prefix
+from service.trail.fields import open_sealed
+from service.trail.keys import TrailKeys
+from service.trail.record import commitment, read_record, record_hash
+
+#: Ids that the service makes; what tests arrange past the API bears other ids, or those of `record_named`.
+MADE = r"^(?!00000000-)[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+
+# Every column that names a record, with the table it stands in.
+NAMED = """
+SELECT t.table_name || '.' || c.column_name AS place, t.table_name, c.column_name
+FROM information_schema.tables t JOIN information_schema.columns c USING (table_schema, table_name)
+WHERE t.table_schema = 'public' AND t.table_type = 'BASE TABLE' AND c.data_type = 'text'
+    AND (c.column_name IN ('by_record', 'supersedes', 'rid') OR c.column_name LIKE '%\\_record')
+    AND t.table_name <> 'record'
+ORDER BY 1
+"""
+
+# What the state says of records beyond its columns, and what one row of it must say of others. Each row is a fault.
+FAULTS = """
+SELECT format('group %s: %s members, %s admins, owner %s; its open roles say %s, %s, %s', g.group_id, g.member_count,
+        g.admin_count, g.owner_id, r.members, r.admins, r.owner)
+FROM groups g CROSS JOIN LATERAL (
+    SELECT count(*) AS members, count(*) FILTER (WHERE rank = 2) AS admins, max(person_id) FILTER (WHERE rank = 3) AS owner
+    FROM role WHERE group_id = g.group_id AND until_at IS NULL
+) r
+WHERE NOT g.imported AND (g.member_count, g.admin_count) <> (r.members, r.admins) OR g.owner_id IS DISTINCT FROM r.owner
+UNION ALL
+SELECT format('two owners of group %s at one instant: %s and %s', a.group_id, a.person_id, b.person_id)
+FROM role a JOIN role b ON a.group_id = b.group_id AND a.ctid < b.ctid AND a.rank = 3 AND b.rank = 3
+WHERE tstzrange(a.from_at, a.until_at) && tstzrange(b.from_at, b.until_at)
+UNION ALL
+SELECT format('%s has two roles in group %s at one instant', a.person_id, a.group_id)
+FROM role a JOIN role b ON a.group_id = b.group_id AND a.person_id = b.person_id AND a.ctid < b.ctid
+WHERE tstzrange(a.from_at, a.until_at) && tstzrange(b.from_at, b.until_at)
+UNION ALL
+SELECT format('a role of %s in group %s ends before it begins, or ends by no record', person_id, group_id)
+FROM role WHERE until_at < from_at OR (until_at IS NULL AND ended_record IS NOT NULL)
+UNION ALL
+SELECT format('staff %s holds %s twice at one instant', a.staff_id, a.standing)
+FROM staff_role a JOIN staff_role b ON a.staff_id = b.staff_id AND a.standing = b.standing AND a.ctid < b.ctid
+WHERE tstzrange(a.from_at, a.until_at) && tstzrange(b.from_at, b.until_at)
+UNION ALL
+SELECT format('two heads of content safety at one instant: %s and %s', a.staff_id, b.staff_id)
+FROM staff_role a JOIN staff_role b ON a.standing = b.standing AND a.ctid < b.ctid AND a.standing = 'head_of_content_safety'
+WHERE tstzrange(a.from_at, a.until_at) && tstzrange(b.from_at, b.until_at)
+UNION ALL
+SELECT format('operator %s counts %s accounts, and has %s', o.operator_id, o.account_count, a.accounts)
+FROM operator o CROSS JOIN LATERAL (
+    SELECT count(*) AS accounts FROM account WHERE operator_id = o.operator_id AND closed_at IS NULL AND refused_at IS NULL
+) a WHERE o.account_count <> a.accounts
+UNION ALL
+SELECT format('approval %s is of no proposal', approval_id)
+FROM approval WHERE approval_id ~ :made AND NOT EXISTS (SELECT FROM record WHERE rid = approval_id AND out = 'proposed')
+UNION ALL
+SELECT format('approval %s: a yes by record %s, which is none', approval_id, y ->> 'record')
+FROM approval CROSS JOIN jsonb_array_elements(granted_by) y
+WHERE y ->> 'record' ~ :made AND NOT EXISTS (SELECT FROM record WHERE rid = y ->> 'record' AND out = 'done')
+UNION ALL
+SELECT format('group %s: %s by record %s, which is none', group_id, what, named)
+FROM groups CROSS JOIN LATERAL (VALUES ('offer', offer ->> 'by_record'), ('override', override ->> 'by_record')) v (what, named)
+WHERE named ~ :made AND NOT EXISTS (SELECT FROM record WHERE rid = named AND out = 'done')
+UNION ALL
+SELECT format('account %s: override by record %s, which is none', account_id, override ->> 'by_record')
+FROM account
+WHERE override ->> 'by_record' ~ :made AND NOT EXISTS (SELECT FROM record WHERE rid = override ->> 'by_record' AND out = 'done')
+UNION ALL
+SELECT format('record %s waits for the sequencer, and is not there', p.id)
+FROM pending p WHERE NOT EXISTS (SELECT FROM record WHERE id = p.id)
+"""
+
+RECORDS = """
+SELECT rid, record_hash, body, tags, at, act, out,
+    ARRAY(SELECT tag FROM record_tag WHERE record_id = record.id ORDER BY tag) AS prefixes
+FROM record ORDER BY id
+"""
+
+FIELDS = """
+SELECT f.record_id, f.name, f.key_type, f.key_id, f.sealed, k.wrapped
+FROM record_field f LEFT JOIN subject_key k ON (k.type, k.id) = (f.key_type, f.key_id)
+"""
+
+
+async def faults(reader: Reader, keys: TrailKeys) -> list[str]:
+    """What does not fit in this database, each as a sentence; empty where all does."""
+    found = [row[0] for row in await reader.fetch(FAULTS.replace(":made", "$1"), MADE)]
+    found += await _unknown_records(reader)
+    bodies: dict[str, dict[str, Any]] = {}
+    for row in await reader.fetch(RECORDS):
+        try:
+            body = read_record(row["body"])
+        except ValueError as error:
+            found.append(f"record {row['rid']} does not parse: {error}")
+            continue
+        bodies[row["rid"]] = body
+        tags = [bytes.fromhex(tag) for tag in body["subj"]]
+        told = {
+            "hash": record_hash(row["body"]) == row["record_hash"],
+            "tags": b"".join(tags) == row["tags"] and sorted(tags) == tags,
+            "look-up by tag": sorted({prefix(tag) for tag in tags}) == row["prefixes"],
+            "id": body["id"] == row["rid"],
+            "instant": body["ts_us"] == round(row["at"].timestamp() * 1_000_000),
+            "act": (body["act"], body["out"]) == (row["act"], row["out"]),
+            "links": all(link in bodies or not re.match(MADE, link) for link in body["links"]),
+        }
+        found += [
+            f"record {row['rid']} ({row['act']}): {what} does not fit"
+            for what, fits in told.items()
+            if not fits
+        ]
+    found += _unopened(await reader.fetch(FIELDS), bodies, keys)
+    for row in await reader.fetch("SELECT tag, type, id FROM subject_name"):
+        if keys.tag(row["type"], row["id"]) != row["tag"]:
+            found.append(f"the tag of {row['type']} {row['id']} stands for somebody else")
+    return found
+
+
+_queries: list[str] = []
+
+
+async def _unknown_records(reader: Reader) -> list[str]:
+    """Where state names a record that is not there, or one by which nothing was done."""
+    if not _queries:
+        _queries.append(
+            " UNION ALL ".join(
+                f"""SELECT format('{row["place"]} names record %s, which did nothing', t."{row["column_name"]}")
+                FROM "{row["table_name"]}" t WHERE t."{row["column_name"]}" ~ $1
+                AND NOT EXISTS (SELECT FROM record WHERE rid = t."{row["column_name"]}" AND out = 'done')"""
+                for row in await reader.fetch(NAMED)
+            )
+        )
+    return [row[0] for row in await reader.fetch(_queries[0], MADE)]
+
+
+def _unopened(rows: list[Any], bodies: dict[str, dict[str, Any]], keys: TrailKeys) -> list[str]:
+    """Sealed values that do not open to what their record committed to."""
+    found: list[str] = []
+    for row in rows:
+        what = f"field {row['name']} of record {row['record_id']}"
+        committed = bodies.get(row["record_id"], {}).get("sd", {}).get(row["name"])
+        if committed is None:
+            found.append(f"{what}: the record knows nothing of it")
+            continue
+        if row["wrapped"] is None:
+            found.append(f"{what}: its key is gone")
+            continue
+        tag = keys.tag(row["key_type"], row["key_id"])
+        key = keys.keyring.unwrap(row["wrapped"], purpose="record.field", tag=tag)
+        salt, value = open_sealed(key, record_id=row["record_id"], name=row["name"], sealed=row["sealed"])
+        if commitment(salt, row["name"], value).hex() != committed:
+            found.append(f"{what} is not what was committed to")
+    return found

@@ -1,0 +1,62 @@
+"""The look through the database after each test notices what it is there to notice."""
+
+import asyncpg
+import pytest
+from conftest import Database
+
+from tests import reconciling
+from tests.kit import House
+
+pytestmark = pytest.mark.anyio
+
+STRAY = "01a19b45-b800-722e-be4e-6aadb24f835d"
+
+
+@pytest.mark.unreconciled("each case breaks something")
+@pytest.mark.parametrize(
+    ("breaking", "fault"),
+    [
+        ("UPDATE groups SET member_count = 7", "group g: 7 members, 1 admins"),
+        ("UPDATE groups SET admin_count = 2", "group g: 3 members, 2 admins"),
+        ("UPDATE groups SET owner_id = 'ben'", "owner ben"),
+        (
+            (
+                "INSERT INTO role SELECT 'x', 'zoe', group_id, 3, from_at, from_at + interval '1 s', NULL, NULL"
+                " FROM role WHERE rank = 3"
+            ),
+            "two owners of group g at one instant",
+        ),
+        (f"UPDATE mute SET by_record = '{STRAY}'", f"mute.by_record names record {STRAY}, which did nothing"),
+        (f"UPDATE mute SET ended_record = '{STRAY}'", "mute.ended_record names record"),
+        (f'UPDATE groups SET override = \'{{"by_record": "{STRAY}"}}\'', "override by record"),
+        ("INSERT INTO pending VALUES (999999)", "record 999999 waits for the sequencer, and is not there"),
+        ("DELETE FROM subject_key", "its key is gone"),
+        ("UPDATE record SET record_hash = '\\x00'", "hash does not fit"),
+        ("UPDATE record SET act = 'group.other'", "act does not fit"),
+        ("UPDATE record SET tags = '\\x00'", "tags does not fit"),
+        ("UPDATE record SET at = at + interval '1 ms'", "instant does not fit"),
+        ("UPDATE record SET body = body || ' '", "does not parse"),
+        ("DELETE FROM record_tag", "look-up by tag does not fit"),
+        ("UPDATE subject_name SET id = 'somebody'", "stands for somebody else"),
+        ("UPDATE record_field SET name = 'other'", "the record knows nothing of it"),
+    ],
+)
+async def test_what_does_not_fit_is_named(
+    house: House, database: Database, breaking: str, fault: str
+) -> None:
+    """S001, S002: state without its record, a record without its state, or a changed byte of either is told."""
+    await house.has_group("g", "ann", ("ben",), ("dan",))
+    muting = {"person_id": "dan", "seconds": 60, "reason": "spam", "note": "again and again"}
+    await house.do("ann", "POST", "/v1/groups/g/mutes", muting)
+    await house.reconcile()
+    owner = await asyncpg.connect(database.owner_dsn)
+    try:
+        await owner.execute(
+            "ALTER TABLE record DISABLE TRIGGER ALL; ALTER TABLE record_tag DISABLE TRIGGER ALL"
+        )
+        await owner.execute(breaking)
+    finally:
+        await owner.close()
+    async with house.db.read(snapshot=True) as reader:
+        found = await reconciling.faults(reader, house.app.state["keys"])
+    assert any(fault in one for one in found), found
