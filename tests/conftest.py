@@ -43,8 +43,16 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Embedded]:
     """The server of this test run and of those running beside it; stopped by the last one."""
-    # Tests never cut the power, so a commit need not wait for the disk; all else is as in production.
-    with Embedded.start(SERVER, {"synchronous_commit": "off"}) as server:
+    # Tests never cut the power, and each copies a database: waiting for the disk was most of their time. What must survive
+    # a kill is tested on a server of its own (test_faults.py), where nothing of this is switched off.
+    swift = {
+        "fsync": "off",
+        "synchronous_commit": "off",
+        "full_page_writes": "off",
+        "wal_level": "minimal",
+        "max_wal_senders": "0",
+    }
+    with Embedded.start(SERVER, swift) as server:
         yield server
 
 
