@@ -17,6 +17,7 @@ from service.api import (
     groups,
     health,
     joining,
+    log,
     metrics,
     office,
     operators,
@@ -40,6 +41,7 @@ from service.outbox import Outbox
 from service.settings import Settings
 from service.sweep import Sweep
 from service.trail.keys import TrailKeys
+from service.trail.sequencer import Sequencer
 from service.watch import Watching
 
 
@@ -63,6 +65,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         *approvals.ROUTES,
         *office.ROUTES,
         *trails.ROUTES,
+        *log.ROUTES,
         *batches.ROUTES,
         *checks.ROUTES,
         *changes.ROUTES,
@@ -88,8 +91,14 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             watch.watch_waiting(door.waiting)
             door.open()
             await adopt_first_edition(door, editions, chosen)
+            sequencer = app.state.sequencer = Sequencer.of(
+                settings, db, keys, chosen, lambda: editions.at(chosen.now()).edition
+            )
+            await sequencer.start()
             following = asyncio.create_task(editions.follow(), name="editions")
             sweep.open(settings.sweep_seconds)
+            if settings.sequence_seconds:
+                sequencer.open(settings.sequence_seconds)
             try:
                 yield
             finally:
@@ -99,6 +108,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 with suppress(asyncio.CancelledError):
                     await following
                 await door.close()
+                await sequencer.close()
         finally:
             await db.close()
 
@@ -122,3 +132,22 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     # Around the router and not as its middleware, which a path without a route never reaches.
     app.asgi_handler = numbered(app.asgi_handler)
     return app
+
+
+async def sequence_alone(settings: Settings) -> None:
+    """Do nothing but bring records into the log and sign it, until cancelled. Raises LogRefused."""
+    clock = FileClock(settings.clock_file) if settings.clock_file else Clock()
+    db = await Db.open(settings)
+    try:
+        await require_schema(db)
+        keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
+        editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
+        sequencer = Sequencer.of(settings, db, keys, clock, lambda: editions.at(clock.now()).edition)
+        await sequencer.start()
+        sequencer.open(settings.sequence_seconds or Settings().sequence_seconds)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await sequencer.close()
+    finally:
+        await db.close()
