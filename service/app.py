@@ -14,6 +14,7 @@ from service.api import (
     changes,
     checks,
     documentation,
+    exports,
     groups,
     health,
     joining,
@@ -33,13 +34,14 @@ from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
 from service.db import Db, require_schema
-from service.domain.trails import ReadTrail
+from service.domain.trails import ExportTrail, ReadTrail
 from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
 from service.outbox import Outbox
 from service.settings import Settings
 from service.sweep import Sweep
+from service.trail.exporter import Exporter
 from service.trail.keys import TrailKeys
 from service.trail.sequencer import Sequencer
 from service.watch import Watching
@@ -65,6 +67,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         *approvals.ROUTES,
         *office.ROUTES,
         *trails.ROUTES,
+        *exports.ROUTES,
         *log.ROUTES,
         *batches.ROUTES,
         *checks.ROUTES,
@@ -94,7 +97,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             sequencer = app.state.sequencer = Sequencer.of(
                 settings, db, keys, chosen, lambda: editions.at(chosen.now()).edition
             )
-            await sequencer.start()
+            genesis = await sequencer.start()
+            app.state.exporter = Exporter(db, keys, genesis.map_bits)
             following = asyncio.create_task(editions.follow(), name="editions")
             sweep.open(settings.sweep_seconds)
             if settings.sequence_seconds:
@@ -122,7 +126,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 "clock": chosen,
                 "watch": watch,
                 "batched": asking_of(routes),
-                "checked": asking_of(routes, ReadTrail),
+                "checked": asking_of(routes, ReadTrail, ExportTrail),
             }
         ),
         request_max_body_size=settings.body_limit,
