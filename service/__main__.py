@@ -5,7 +5,7 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,6 +174,36 @@ def demo(*, keep: bool) -> None:
         except DemoError as error:
             raise CommandError(str(error)) from error
     sys.exit(code)
+
+
+@main.group()
+def work() -> None:
+    """Do alone what `serve` does in the background."""
+
+
+@work.command()
+@_config
+def sequencer(config: Path | None) -> None:
+    """Bring records into the log and sign it, until SIGTERM or Ctrl-C; `serve` elsewhere with sequence_seconds 0."""
+    with one_line_errors(), _settings_with_database(config) as settings:
+        from service import log
+        from service.app import sequence_alone
+
+        log.set_up(settings.log_level)
+        asyncio.run(_until_stopped(sequence_alone(settings)))
+
+
+async def _until_stopped(working: "Coroutine[None, None, None]") -> None:
+    """Run until a signal, then let the work end as it does when cancelled."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    task, stopping = asyncio.ensure_future(working), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 @contextmanager

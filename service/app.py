@@ -14,9 +14,11 @@ from service.api import (
     changes,
     checks,
     documentation,
+    exports,
     groups,
     health,
     joining,
+    log,
     metrics,
     office,
     operators,
@@ -33,14 +35,16 @@ from service.api.problems import HANDLERS
 from service.api.requests import numbered
 from service.clock import Clock, FileClock
 from service.db import Db, require_schema
-from service.domain.trails import ReadTrail
+from service.domain.trails import ExportTrail, ReadTrail
 from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
 from service.outbox import Outbox
 from service.settings import Settings
 from service.sweep import Sweep
+from service.trail.exporter import Exporter
 from service.trail.keys import TrailKeys
+from service.trail.sequencer import Sequencer
 from service.watch import Watching
 
 
@@ -64,6 +68,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         *approvals.ROUTES,
         *office.ROUTES,
         *trails.ROUTES,
+        *exports.ROUTES,
+        *log.ROUTES,
         *batches.ROUTES,
         *checks.ROUTES,
         *changes.ROUTES,
@@ -89,8 +95,15 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             watch.watch_waiting(door.waiting)
             door.open()
             await adopt_first_edition(door, editions, chosen)
+            sequencer = app.state.sequencer = Sequencer.of(
+                settings, db, keys, chosen, lambda: editions.at(chosen.now()).edition
+            )
+            genesis = await sequencer.start()
+            app.state.exporter = Exporter(db, keys, genesis.map_bits)
             following = asyncio.create_task(editions.follow(), name="editions")
             sweep.open(settings.sweep_seconds)
+            if settings.sequence_seconds:
+                sequencer.open(settings.sequence_seconds)
             try:
                 yield
             finally:
@@ -100,6 +113,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 with suppress(asyncio.CancelledError):
                     await following
                 await door.close()
+                await sequencer.close()
         finally:
             await db.close()
 
@@ -113,7 +127,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 "clock": chosen,
                 "watch": watch,
                 "batched": asking_of(routes),
-                "checked": asking_of(routes, ReadTrail),
+                "checked": asking_of(routes, ReadTrail, ExportTrail),
             }
         ),
         request_max_body_size=settings.body_limit,
@@ -123,3 +137,22 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     # Around the router and not as its middleware, which a path without a route never reaches.
     app.asgi_handler = numbered(Lane(app.asgi_handler, routes))
     return app
+
+
+async def sequence_alone(settings: Settings) -> None:
+    """Do nothing but bring records into the log and sign it, until cancelled. Raises LogRefused."""
+    clock = FileClock(settings.clock_file) if settings.clock_file else Clock()
+    db = await Db.open(settings)
+    try:
+        await require_schema(db)
+        keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
+        editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
+        sequencer = Sequencer.of(settings, db, keys, clock, lambda: editions.at(clock.now()).edition)
+        await sequencer.start()
+        sequencer.open(settings.sequence_seconds or Settings().sequence_seconds)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await sequencer.close()
+    finally:
+        await db.close()

@@ -67,6 +67,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Id of the platform in records."""
     origin: Annotated[str, msgspec.Meta(pattern=r"^[^\s+]{1,255}$")] = "mandate.localhost/trail/1"
     """Name of this log in its checkpoints; never given to another log."""
+    map_bits: Annotated[int, msgspec.Meta(ge=1, le=24)] = 20
+    """The map of a new log has 2 to the power of so many buckets, 64 bytes of memory each; an existing log keeps its own."""
+    merge_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 10
+    """Receipts of a new log promise that a record is in it within so many seconds; an existing log keeps its own."""
+    sequence_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.2
+    """Seconds between two looks for records that are not in the log yet; 0 leaves that to `mandate work sequencer`."""
+    publish_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
+    """Seconds between two signed checkpoints of a log that grows."""
     jurisdiction: Annotated[str, msgspec.Meta(pattern="^(CN(-[0-9]{6})?|EU(-[A-Z]{2})?)$")] = "CN"
     """Where a subject belongs when nobody says otherwise."""
 

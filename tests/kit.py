@@ -25,8 +25,13 @@ from tests import reconciling
 
 MORNING = dt.datetime(2026, 11, 2, 8, 0, tzinfo=dt.UTC)
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
-#: Tests let time act by hand; see `House.sweep`.
-_QUIET: dict[str, Any] = {"policies": POLICIES, "sweep_seconds": 3600}
+#: Tests let time act, and the log grow, by hand; see `House.sweep` and `House.publish`.
+_QUIET: dict[str, Any] = {
+    "policies": POLICIES,
+    "sweep_seconds": 3600,
+    "sequence_seconds": 0,
+    "map_bits": 4,
+}
 STAFF = [
     Founder("head", ["head_of_content_safety"]),
     Founder("co", ["compliance"]),
@@ -106,6 +111,11 @@ class House:
     async def sweep(self) -> int:
         """Let time act once: what has fallen due by the clock ends. Nothing sweeps in the background of a test."""
         return await self.app.state.sweep.once()
+
+    async def publish(self) -> int:
+        """Bring all records into the log and sign it; return its size."""
+        await self.app.state.sequencer.once(publish=True)
+        return await self.app.state.sequencer.publish()
 
     async def by_time(self, action: Action) -> str:
         """Let time act (past the API, for it has no key); return the outcome, or the code of its refusal."""
@@ -199,3 +209,14 @@ class House:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
             async with httpx.AsyncClient(transport=transport, base_url="http://mandate") as client:
                 yield cls(app, client, clock, {key.key_id: key.token for key in fresh})
+
+    @classmethod
+    @asynccontextmanager
+    async def reopen(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
+        """Start the service again on a database and folder that were founded before; nobody holds a token."""
+        clock = SetClock(MORNING)
+        app = create_app(Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings)), clock=clock)
+        async with app.lifespan():
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=transport, base_url="http://mandate") as client:
+                yield cls(app, client, clock, {})

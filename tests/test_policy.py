@@ -47,7 +47,7 @@ VERBS = {
     "staff": ("appoint", "dismiss"),
     "key": ("issue", "revoke"),
     "edition": ("adopt",),
-    "trail": ("read",),
+    "trail": ("read", "export"),
 }  # fmt: skip
 ACTIONS = frozenset(f"{noun}.{verb}" for noun, verbs in VERBS.items() for verb in verbs)
 HEADER = "id,effect,standing,action,relation,tier,persons,terms,basis,comment"
@@ -223,9 +223,10 @@ def test_nobody_mutes_oneself_by_a_line_that_says_so(policy: Policy) -> None:
 
 
 def test_a_regulator_has_no_acting_line(policy: Policy) -> None:
-    """A regulator may read a trail inside a grant, and nothing else (S190)."""
-    assert {line.action for line in policy.lines if line.standing == "regulator"} == {"trail.read"}
-    for action in ACTIONS - {"trail.read"}:
+    """A regulator may read and export a trail inside a grant, and nothing else (S190)."""
+    looks = {"trail.read", "trail.export"}
+    assert {line.action for line in policy.lines if line.standing == "regulator"} == looks
+    for action in ACTIONS - looks:
         for tier in (None, 1, 2, 3, 4):
             assert not policy.decide(("regulator",), action, RELATIONS, tier).allowed
 

@@ -265,7 +265,9 @@ def _complete(operation: dict[str, Any], *, open_to_all: bool, schemas: dict[str
     for status in list(responses):
         if int(status) >= 400 and not open_to_all:
             del responses[status]
-    errors = (500,) if open_to_all else _ACT_ERRORS if "requestBody" in operation else _READ_ERRORS
+    # What is open to all answers little that can go wrong; what takes its parameters from the path may find nothing there.
+    some = (404, 500, 503) if "log" in operation["tags"] else (500,)
+    errors = some if open_to_all else _ACT_ERRORS if "requestBody" in operation else _READ_ERRORS
     for status in errors:
         responses.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})
     for response in responses.values():

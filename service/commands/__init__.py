@@ -31,6 +31,7 @@ def one_line_errors() -> Iterator[None]:
         from service.db import DatabaseUnavailable, EmbeddedError, MigrationError
         from service.founding import FoundingError
         from service.policy import PolicyError
+        from service.trail.kept import LogRefused
 
         # The app's lifespan runs in a task group, which wraps what it raises.
         cause: BaseException = error
@@ -47,6 +48,7 @@ def one_line_errors() -> Iterator[None]:
             EmbeddedError,
             MigrationError,
             FoundingError,
+            LogRefused,
         )
         if not isinstance(cause, known):
             raise

@@ -17,7 +17,7 @@ from service.errors import Code, Refusal
 from service.rows import Row
 
 if TYPE_CHECKING:
-    from service.policy import Terms
+    from service.policy import Policy, Terms
 
 sql = queries(__file__)
 SubjectType = Literal[
@@ -27,6 +27,7 @@ Purpose = Annotated[str, msgspec.Meta(max_length=500, description="What the look
 View = Literal["trail", "record", "responsibility"]
 _TERRITORY = re.compile(r"CN|CN-[0-9]{6}|EU|EU-[A-Z]{2}")
 _SHORTEST_PURPOSE = 3
+_WHOLE = "CN"
 
 
 class Place(Row, frozen=True, kw_only=True):
@@ -69,36 +70,22 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     page: Literal["next"] | None = None
 
 
-class ReadTrail(Action, frozen=True, kw_only=True, tag="trail.read"):
-    """Look at what the memory holds of one subject, for a purpose; the look is on the record, and in that same trail.
+class Look(Action, frozen=True, kw_only=True):
+    """What reading and exporting have in common: whose trail, for what, and who may.
 
-    Staff read inside the territory of their post and key. An authority reads inside the territories of its key, and
-    nothing with a key that has none (S189).
+    Staff look inside the territory of their post and key. An authority looks inside the territories of its key, and
+    nowhere with a key that has none (S189).
     """
 
     scoped: ClassVar[bool] = True
 
     subject_type: SubjectType
     subject_id: Id
-    view: View = "trail"
-    record_id: Id | None = None
-    looked: Looked = Looked()
     purpose: Purpose | None = None
 
     def target(self, here: Situation) -> Subject:
         """The subject whose trail it is."""
         return Subject(self.subject_type, self.subject_id)
-
-    def about(self, here: Situation) -> dict[str, Subject]:
-        """The actor whose acts are looked for."""
-        if self.looked.actor_type is None or self.looked.actor_id is None:
-            return {}
-        return {"looked_for": Subject(self.looked.actor_type, self.looked.actor_id)}
-
-    def asked(self) -> dict[str, Any]:
-        narrowed = msgspec.to_builtins(self.looked)
-        narrowed.pop("actor_id", None)
-        return {"view": self.view, **narrowed}
 
     def needs(self, caller: Caller) -> Sequence[Need]:
         return [Need(Place, (self.subject_type, self.subject_id)), *staff.needs_of(caller)]
@@ -108,11 +95,15 @@ class ReadTrail(Action, frozen=True, kw_only=True, tag="trail.read"):
         stood = staff.stand(here)
         if here.caller.kind not in {"staff", "regulator"}:
             return stood._replace(relations=stood.relations - {Relation.IN_SCOPE})
-        place = here.get(Place, self.subject_type, self.subject_id)
+        jurisdiction = self.place(here)
         relations = stood.relations - {Relation.IN_SCOPE}
-        if self._in_scope(here, place.jurisdiction):
+        if self._in_scope(here, jurisdiction):
             relations |= {Relation.IN_SCOPE}
-        return stood._replace(relations=relations, jurisdiction=place.jurisdiction)
+        return stood._replace(relations=relations, jurisdiction=jurisdiction)
+
+    def place(self, here: Situation) -> str:
+        """The territory in which the subject lies. Raises Refusal `unknown`."""
+        return here.get(Place, self.subject_type, self.subject_id).jurisdiction
 
     def _in_scope(self, here: Situation, jurisdiction: str) -> bool:
         key = here.get(ApiKey, here.caller.key_id)
@@ -131,5 +122,62 @@ class ReadTrail(Action, frozen=True, kw_only=True, tag="trail.read"):
         return Change(
             personal={"purpose": purpose},
             sealed_for=Subject("staff", here.caller.staff_id),
-            links=[] if self.record_id is None else [self.record_id],
+            links=self.follows(),
         )
+
+    def follows(self) -> list[str]:
+        """The earlier records that the look is at."""
+        return []
+
+
+class ReadTrail(Look, frozen=True, kw_only=True, tag="trail.read"):
+    """Look at what the memory holds of one subject, for a purpose; the look is on the record, and in that same trail."""
+
+    view: View = "trail"
+    record_id: Id | None = None
+    looked: Looked = Looked()
+
+    def about(self, here: Situation) -> dict[str, Subject]:
+        """The actor whose acts are looked for."""
+        if self.looked.actor_type is None or self.looked.actor_id is None:
+            return {}
+        return {"looked_for": Subject(self.looked.actor_type, self.looked.actor_id)}
+
+    def asked(self) -> dict[str, Any]:
+        narrowed = msgspec.to_builtins(self.looked)
+        narrowed.pop("actor_id", None)
+        return {"view": self.view, **narrowed}
+
+    def follows(self) -> list[str]:
+        return [] if self.record_id is None else [self.record_id]
+
+
+class ExportTrail(Look, frozen=True, kw_only=True, tag="trail.export"):
+    """Take the evidence bundle of one subject away, for a purpose; what is taken is on the record, and in that same trail.
+
+    `from_record` and `to_record` take records number a to b-1 of the subject only; `old_size` is the log's size that the
+    reader checked last. A subject that nobody here knows can be asked for too, by those whose territory is the whole
+    country: that it has no records is evidence as well.
+    """
+
+    from_record: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
+    to_record: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
+    old_size: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
+
+    def asked(self) -> dict[str, Any]:
+        return (
+            {} if self.to_record is None else {"from_record": self.from_record, "to_record": self.to_record}
+        )
+
+    def form(self, policy: Policy) -> None:
+        """A range has two ends, in their order."""
+        given = (self.from_record is not None, self.to_record is not None)
+        if given == (True, True) and (self.from_record or 0) > (self.to_record or 0):
+            raise Refusal(Code.MALFORMED, pointer="/to_record", why="before from_record")
+        if given[0] != given[1]:
+            pointer = "/to_record" if given[0] else "/from_record"
+            raise Refusal(Code.MALFORMED, pointer=pointer, why="the two go together")
+
+    def place(self, here: Situation) -> str:
+        known = here.find(Place, self.subject_type, self.subject_id)
+        return _WHOLE if known is None else known.jurisdiction

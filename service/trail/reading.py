@@ -106,6 +106,13 @@ async def place_of(db: Db, record_id: str) -> int | None:
         return await sql.record_place(reader, rid=record_id)
 
 
+async def body_of(db: Db, record_id: str) -> bytes:
+    """The bytes of a record that were hashed; the record must exist."""
+    async with db.read() as reader:
+        [row] = await sql.records_by_id(reader, rids=[record_id])
+    return row["body"]
+
+
 async def opened(db: Db, keys: TrailKeys, records: Iterable[Found]) -> dict[str, dict[str, Any]]:
     """The personal fields of these records by record id and name. What was redacted or erased is absent."""
     rids = [one.record_id for one in records if one.body["sd"]]

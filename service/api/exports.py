@@ -1,0 +1,198 @@
+"""Evidence over REST: bundles, what a reader needs to check them, and receipts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from typing import IO, Any
+
+import msgspec
+import structlog
+from litestar import Request, Response, get, post
+from litestar.response import Stream
+
+from service.api.acting import body_of, decoded, headers_of, request_id
+from service.api.callers import Callers
+from service.api.documentation import shows
+from service.api.problems import response_of
+from service.api.reading import reader
+from service.api.trails import RECORD_ID
+from service.caller import Caller, Standing
+from service.db import Db
+from service.domain.trails import ExportTrail
+from service.door import Door
+from service.errors import Code, Refusal
+from service.trail import evidence, reading
+from service.trail.exporter import Asked, Exporter, NotPublished, OutsideTrail
+from service.trail.keys import TrailKeys
+from service.trail.record import SUBJECT_TYPES, canonical
+
+_log = structlog.get_logger("mandate.exports")
+_IN_MEMORY = 4 << 20
+_CHUNK = 1 << 16
+_PRIVATE = {"cache-control": "private, no-store"}
+_NUMBER = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
+_ID = {"type": "string", "minLength": 1, "maxLength": 128}
+_BODY = {
+    "type": "object",
+    "properties": {
+        "subject_type": {"type": "string", "enum": list(SUBJECT_TYPES)},
+        "subject_id": _ID,
+        "purpose": {"type": "string", "description": "Why it is taken; sealed."},
+        "from_record": _NUMBER,
+        "to_record": _NUMBER,
+        "old_size": _NUMBER | {"minimum": 1},
+    },
+    "required": ["subject_type", "subject_id"],
+    "additionalProperties": False,
+}
+_EXAMPLE = {"subject_type": "group", "subject_id": "g", "purpose": "order 2026-17"}
+
+
+class LogKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key of the log and the sizes for which it counts: from `from_size`, up to and without `to_size` (null: still)."""
+
+    from_size: int
+    to_size: int | None
+    vkey: str
+
+
+class TrustPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the verifier takes as given (format section 10). Times are microseconds; `tag_keys` are hex, by subject type."""
+
+    log_keys: list[LogKey]
+    min_time_us: int | None
+    mmd_us: int
+    origin: str
+    quorum: int
+    receipt_keys: list[str]
+    require_complete: bool
+    require_state: bool
+    skew_us: int
+    tag_keys: dict[str, str]
+    witnesses: list[str]
+
+
+class ReceiptAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A receipt (format section 4.2): the signed note, and the record it promises to log, base64."""
+
+    kind: str
+    note: str
+    record: str
+
+
+@post(
+    "/v1/trail-exports",
+    operation_id="trail.export",
+    tags=["trail"],
+    status_code=200,
+    opt={"untimed": True} | shows(media="application/jsonl", body=_BODY, example=_EXAMPLE),
+)
+async def export_trail(request: Request[Any, Any, Any]) -> Response[bytes] | Stream:
+    """Take away the evidence bundle of one subject, as of the newest checkpoint; the taking is itself a record.
+
+    The file is checked offline by the verifier (`python -m service.trail.verify`), without this service. A subject
+    without records gets the proof that it has none. Authorities get personal fields withheld.
+    """
+    headers = headers_of(request)
+    state = request.app.state
+    callers: Callers = state.callers
+    door: Door = state.door
+    caller = await callers.caller(headers)
+    asked: Any = decoded(ExportTrail, await body_of(request, headers), {})
+    answer = await door.act(asked, caller=caller, request_id=request_id(request))
+    if answer.status >= 400:
+        return response_of(answer)
+    file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  closed when the last byte is sent
+    try:
+        await _write(state.exporter, asked, caller, file)
+    except BaseException:
+        file.close()
+        raise
+    name = f"{asked.subject_type}-{asked.subject_id}".replace(":", "_")
+    sent = _PRIVATE | {
+        "content-disposition": f'attachment; filename="{name}.mandate"',
+        "x-record-id": answer.record_id,
+    }
+    return Stream(_sent(file), media_type="application/jsonl", headers=sent)
+
+
+async def _write(exporter: Exporter, asked: ExportTrail, caller: Caller, file: IO[bytes]) -> None:
+    subject = (asked.subject_type, asked.subject_id)
+    span = None if asked.to_record is None else (asked.from_record or 0, asked.to_record)
+    try:
+        await exporter.write(Asked(subject, caller.kind == "staff", span, asked.old_size), file.write)
+    except NotPublished:
+        raise Refusal(Code.TRAIL_UNAVAILABLE, why="nothing is signed yet") from None
+    except OutsideTrail as outside:
+        raise Refusal(Code.MALFORMED, pointer="/to_record", maximum=outside.n) from None
+
+
+async def _sent(file: IO[bytes]) -> AsyncIterator[bytes]:
+    with file:
+        file.seek(0)
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+@get(
+    "/.well-known/mandate-trust.json",
+    operation_id="trust.public",
+    tags=["trail"],
+    opt={"public": True} | shows(TrustPolicy),
+)
+async def public_trust(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Get the policy file of the verifier with the public keys of this log, without tag keys.
+
+    Compare the keys with what you were given by another way: who answers here could show others.
+    """
+    policy = evidence.trust_policy(request.app.state.sequencer.genesis)
+    return Response(canonical(policy) + b"\n", media_type="application/json")
+
+
+@get("/v1/trust", operation_id="trust.read", tags=["trail"], opt=shows(TrustPolicy))
+async def read_trust(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Get the policy file of the verifier with public keys and tag keys, for auditors and compliance."""
+    known = await reader(request)
+    if not {Standing.AUDITOR, Standing.COMPLIANCE} & set(known.standings):
+        raise Refusal(Code.REFUSED)
+    state = request.app.state
+    policy = evidence.trust_policy(state.sequencer.genesis, state["keys"])
+    _log.warning("tag_keys.shown", staff_id=known.staff_id, key_id=known.key_id)
+    return Response(canonical(policy) + b"\n", media_type="application/json", headers=_PRIVATE)
+
+
+@get(
+    "/v1/records/{record_id:str}/receipt",
+    operation_id="trail.receipt",
+    tags=["trail"],
+    opt=shows(ReceiptAnswer),
+)
+async def read_receipt(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Get the signed receipt of a record: a promise that the log holds it within the time that entry 0 names.
+
+    The record's id is in the answer to every governed act. Ed25519 signs the same text always the same: it may be asked
+    for at any later time. A backend gets the receipts of all but staff's acts, staff those of their own.
+    """
+    known = await reader(request)
+    state = request.app.state
+    record_id = str(request.path_params["record_id"])
+    if not RECORD_ID.fullmatch(record_id):
+        raise Refusal(Code.UNKNOWN)
+    db: Db = state.db
+    keys: TrailKeys = state["keys"]
+    found = await reading.find(db, [record_id])
+    if not found or not _may_have(known, found[0].body["by"], keys):
+        raise Refusal(Code.UNKNOWN)
+    body = await reading.body_of(db, record_id)
+    receipt = evidence.receipt(state.sequencer.genesis, keys, body)
+    return Response(receipt + b"\n", media_type="application/json", headers=_PRIVATE)
+
+
+def _may_have(caller: Caller, by: dict[str, Any], keys: TrailKeys) -> bool:
+    if caller.kind == "staff":
+        return by["tag"] == keys.tag("staff", caller.staff_id).hex()
+    return by["kind"] != "staff"
+
+
+ROUTES = [export_trail, public_trust, read_trust, read_receipt]

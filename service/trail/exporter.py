@@ -1,0 +1,182 @@
+"""Evidence bundles from the database: all of one subject's records, or a range, as of the newest checkpoint (section 9).
+
+Everything is read in one snapshot. The bundle goes to a file first: a slow reader holds no connection, and what cannot be
+made fails before the first byte is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, NamedTuple
+
+from service.db import Db, Reader, queries
+from service.trail import stored
+from service.trail.bundle import BundleWriter, Shown
+from service.trail.entry import CONFIG, bucket_of
+from service.trail.fields import SealError, open_sealed
+from service.trail.keys import TrailKeys
+from service.trail.merkle import EMPTY_ROOT, Frontier, blocks, leaf, prove_consistency
+from service.trail.note import Checkpoint, Note
+from service.trail.record import parse
+
+sql = queries(__file__)
+_FIELD_PURPOSE = "record.field"
+_AT_ONCE = 100
+"""Records are read so many at a time; between two of these others have their turn."""
+_ATTEMPTS = 50
+_PAUSE_SECONDS = 0.05
+
+
+class NotPublished(Exception):
+    """There is no checkpoint yet, or none of the newest map within some seconds."""
+
+
+class OutsideTrail(Exception):
+    """The range asked for does not lie within the `n` records of the subject."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(f"the subject has {n} records")
+        self.n = n
+
+
+class Asked(NamedTuple):
+    """Which bundle: whose, which records (all if None), for a reader who checked the log at `old_size`.
+
+    `opened`: whether the reader may see personal fields.
+    """
+
+    subject: tuple[str, str]
+    opened: bool
+    span: tuple[int, int] | None = None
+    old_size: int | None = None
+
+
+class _Known(NamedTuple):
+    """The subject as of the checkpoint: its number, records and root, and the blocks around the range."""
+
+    number: int
+    n: int
+    root: bytes
+    left: list[bytes]
+    right: list[bytes]
+
+
+class Exporter:
+    """Writes bundles; keeps the upper levels of the map in memory from the first one on."""
+
+    def __init__(self, db: Db, keys: TrailKeys, map_bits: int) -> None:
+        self._db = db
+        self._keys = keys
+        self._bits = map_bits
+        self._map = stored.StoredMap(map_bits)
+        self._one = asyncio.Lock()
+
+    async def write(self, asked: Asked, write: Callable[[bytes], object]) -> None:
+        """Write one bundle. One at a time, so that exports never take more than one connection from acts.
+
+        Raises NotPublished, OutsideTrail, DatabaseUnavailable.
+        """
+        async with self._one:
+            for _ in range(_ATTEMPTS):
+                async with self._db.read(snapshot=True) as db:
+                    state = await stored.sql.log_state(db)
+                    newest = await stored.sql.newest_checkpoint(db)
+                    # Between commit and signature the buckets are ahead of what is signed.
+                    if newest is not None and newest["size"] == state["mapped_size"]:
+                        await self._write(db, newest["note"], asked, write)
+                        return
+                await asyncio.sleep(_PAUSE_SECONDS)
+        raise NotPublished
+
+    async def _write(self, db: Reader, note: str, asked: Asked, write: Callable[[bytes], object]) -> None:
+        checkpoint = Checkpoint.parse(Note.parse(note).text)
+        size = checkpoint.size
+        tag = self._keys.tag(*asked.subject)
+        n = await sql.records_of(db, tag=tag, size=size) or 0
+        a, b = asked.span or (0, n)
+        if not a <= b <= n:
+            raise OutsideTrail(n)
+        known = await _known(db, tag, n, a, b) if n else None
+        writer = BundleWriter(write, size)
+        writer.bundle(checkpoint.origin, *asked.subject, a, b)
+        writer.checkpoint(note)
+        for row in await sql.configs(db, size=size, kind=bytes((CONFIG,))):
+            writer.config(row["idx"], row["entry"])
+        if asked.old_size is not None and asked.old_size < size:
+            writer.consistency(asked.old_size, await _consistency(db, asked.old_size, size))
+        await self._map_line(db, writer, tag, size)
+        if known is not None:
+            writer.subject(known.n, known.root, known.left, known.right)
+            async for shown in self._records(db, known.number, a, b, opened=asked.opened):
+                writer.record(shown)
+        writer.nodes(await stored.log_hashes(db, writer.gaps()))
+        writer.end()
+
+    async def _map_line(self, db: Reader, writer: BundleWriter, tag: bytes, size: int) -> None:
+        await self._map.catch_up(db, size)
+        bucket = bucket_of(tag, self._bits)
+        [entry] = await stored.sql.entries(db, start=size - 1, end=size)
+        held = await stored.sql.buckets(db, numbers=[bucket])
+        members = stored.members_of(held[0]["members"]) if held else {}
+        writer.map(size - 1, entry["entry"], members.items(), self._map.path(bucket))
+
+    async def _records(
+        self, db: Reader, number: int, a: int, b: int, *, opened: bool
+    ) -> AsyncIterator[Shown]:
+        for start in range(a, b, _AT_ONCE):
+            rows = await sql.records(db, subject_id=number, start=start, end=min(b, start + _AT_ONCE))
+            fields = await self._opened(db, rows) if opened else {}
+            for row in rows:
+                shown = fields.get(row["rid"], {})
+                names: Any = parse(row["body"])["sd"]
+                withheld = dict.fromkeys(names.keys() - shown.keys())
+                yield Shown(row["idx"], row["entry"], row["body"], shown, withheld)
+            await asyncio.sleep(0)
+
+    async def _opened(self, db: Reader, rows: Sequence[Any]) -> dict[str, dict[str, tuple[bytes, Any]]]:
+        """Salt and value of the personal fields that still can be opened, by record and name."""
+        sealed = await sql.sealed(db, rids=[row["rid"] for row in rows])
+        fields: dict[str, dict[str, tuple[bytes, Any]]] = {}
+        for row in sealed:
+            tag = self._keys.tag(row["key_type"], row["key_id"])
+            try:
+                key = self._keys.keyring.unwrap(row["wrapped"], purpose=_FIELD_PURPOSE, tag=tag)
+                opening = open_sealed(key, record_id=row["record_id"], name=row["name"], sealed=row["sealed"])
+            except SealError:
+                continue
+            fields.setdefault(row["record_id"], {})[row["name"]] = opening
+        return fields
+
+
+async def _known(db: Reader, tag: bytes, n: int, a: int, b: int) -> _Known:
+    """Read the subject's tree once, leaf by leaf: its root, and the roots of the blocks before a and from b on."""
+    number = await sql.subject_number(db, tag=tag)
+    whole = Frontier()
+    ends = {start + (1 << level): [start, level] for start, level in [*blocks(0, a), *blocks(b, n)]}
+    sides: dict[int, bytes] = {}
+    block = Frontier()
+    async for row in db.walk(sql.all["leaves"].sql, number, n):
+        digest = leaf(row["entry"])
+        whole.append(digest)
+        if not a <= row["seq"] < b:
+            block.append(digest)
+            if whole.size in ends:
+                sides[ends[whole.size][0]] = block.root()
+                block = Frontier()
+    left = [sides[start] for start, _ in blocks(0, a)]
+    right = [sides[start] for start, _ in blocks(b, n)]
+    return _Known(number, n, whole.root() if n else EMPTY_ROOT, left, right)
+
+
+async def _consistency(db: Reader, old: int, size: int) -> list[bytes]:
+    """The consistency proof; which hashes it needs is asked first, then all are read at once."""
+    places: list[tuple[int, int]] = []
+
+    def note_down(start: int, count: int) -> bytes:
+        places.append((start, count))
+        return len(places).to_bytes(32, "big")
+
+    order = prove_consistency(old, size, note_down)
+    hashes = await stored.log_hashes(db, places)
+    return [hashes[int.from_bytes(one, "big") - 1] for one in order]

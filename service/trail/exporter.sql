@@ -1,0 +1,30 @@
+-- name: records_of$
+-- How many records a subject has below a size of the log.
+SELECT l.seq + 1 FROM subject s JOIN subject_leaf l ON l.subject_id = s.id
+WHERE s.tag = :tag AND l.idx < :size
+ORDER BY l.seq DESC LIMIT 1;
+
+-- name: subject_number$
+-- The number of a subject.
+SELECT id FROM subject WHERE tag = :tag;
+
+-- name: configs
+-- Entry 0 and every other config entry, by their first byte.
+SELECT idx, entry FROM log_entry WHERE record_id IS NULL AND idx < :size AND substr(entry, 1, 1) = :kind ORDER BY idx;
+
+-- name: leaves
+-- The entries of a subject's first records, in order.
+SELECT l.seq, e.entry FROM subject_leaf l JOIN log_entry e ON e.idx = l.idx
+WHERE l.subject_id = :subject_id AND l.seq < :n ORDER BY l.seq;
+
+-- name: records
+-- Records of a subject by their numbers, with their entries.
+SELECT l.idx, e.entry, r.rid, r.body
+FROM subject_leaf l JOIN log_entry e ON e.idx = l.idx JOIN record r ON r.id = e.record_id
+WHERE l.subject_id = :subject_id AND l.seq >= :start AND l.seq < :end ORDER BY l.seq;
+
+-- name: sealed
+-- Sealed personal fields with the wrapped keys that still exist.
+SELECT f.record_id, f.name, f.key_type, f.key_id, f.sealed, k.wrapped
+FROM record_field f JOIN subject_key k ON k.type = f.key_type AND k.id = f.key_id
+WHERE f.record_id = ANY(:rids::text[]);

@@ -1,0 +1,193 @@
+"""The log as the database holds it, for reading: hashes of its tree, tiles, and the map, whose upper levels are in memory.
+
+Hashes of full subtrees never change. Who needs the map as of one map entry reads inside one snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from service.db import Reader, queries
+from service.trail.entry import (
+    MEMBER_BYTES,
+    RecordEntry,
+    bucket_leaf,
+    bucket_of,
+    decode,
+    empty_map,
+)
+from service.trail.merkle import EMPTY_ROOT, HASH_BYTES, TILE_WIDTH, MapTree, blocks, leaf, node, root
+
+sql = queries(__file__)
+_TILE_BITS = TILE_WIDTH.bit_length() - 1
+_TILES_AT_ONCE = 256
+_READ_ALL = 200_000
+"""So many entries behind, all buckets are read and not only those that changed."""
+
+Place = tuple[int, int]
+
+
+def split(hashes: bytes) -> list[bytes]:
+    """The 32-byte hashes that stand one after another."""
+    return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+
+
+async def tile(db: Reader, level: int, number: int) -> list[bytes]:
+    """The hashes of one tile, as many as there are: 256 once it is full. Empty where the log does not reach."""
+    found = await sql.full_tiles(db, levels=[level], numbers=[number])
+    if found:
+        return split(found[0]["hashes"])
+    start = number * TILE_WIDTH
+    if level == 0:
+        rows = await sql.entries(db, start=start, end=start + TILE_WIDTH)
+        return [leaf(row["entry"]) for row in rows]
+    rows = await sql.tile_roots(db, level=level - 1, start=start, end=start + TILE_WIDTH)
+    return [row["root"] for row in rows]
+
+
+async def log_hashes(db: Reader, subtrees: Iterable[Place]) -> list[bytes]:
+    """The roots of these (start, count) subtrees of the log tree, which must lie within the log."""
+    asked = [(start, list(blocks(start, start + count))) for start, count in subtrees]
+    found: list[bytes] = []
+    batch: list[list[tuple[int, int]]] = []
+    wanted: set[Place] = set()
+    for _, parts in asked:
+        batch.append(parts)
+        wanted.update(_tile_of(start, level) for start, level in parts)
+        if len(wanted) >= _TILES_AT_ONCE:
+            found += await _roots(db, batch, wanted)
+            batch, wanted = [], set()
+    return found + await _roots(db, batch, wanted)
+
+
+async def log_root(db: Reader, size: int) -> bytes:
+    """Root of the log tree when it had `size` entries."""
+    return (await log_hashes(db, [(0, size)]))[0] if size else EMPTY_ROOT
+
+
+def _tile_of(start: int, level: int) -> Place:
+    """The tile that holds what a perfect subtree of 2^level leaves is made from."""
+    floor = level // _TILE_BITS
+    return floor, start >> (floor * _TILE_BITS) >> _TILE_BITS
+
+
+async def _roots(db: Reader, asked: Sequence[Sequence[tuple[int, int]]], wanted: set[Place]) -> list[bytes]:
+    """The roots of subtrees given as their perfect blocks, the tiles read in one go."""
+    places = sorted(wanted)
+    rows = await sql.full_tiles(db, levels=[one[0] for one in places], numbers=[one[1] for one in places])
+    tiles = {(row["level"], row["n"]): split(row["hashes"]) for row in rows}
+    for place in places:
+        if place not in tiles:
+            tiles[place] = await tile(db, *place)
+    found: list[bytes] = []
+    for parts in asked:
+        whole = None
+        for start, level in reversed(parts):
+            floor, number = _tile_of(start, level)
+            first = (start >> (floor * _TILE_BITS)) % TILE_WIDTH
+            hashes = tiles[floor, number][first : first + (1 << (level - floor * _TILE_BITS))]
+            block = root(hashes)
+            whole = block if whole is None else node(block, whole)
+        found.append(EMPTY_ROOT if whole is None else whole)
+    return found
+
+
+class StoredMap:
+    """The map as of one map entry: buckets from the database, the levels above them in memory (64 MB for 2^20).
+
+    Not for two tasks at once.
+    """
+
+    def __init__(self, bits: int) -> None:
+        """Nothing is made or read before `build` or `catch_up`."""
+        self._bits = bits
+        self._tree: MapTree | None = None
+        self._size = 0
+
+    @property
+    def built(self) -> bool:
+        """Whether `catch_up` has only changes to read: building takes seconds for 2^20 buckets."""
+        return self._tree is not None
+
+    async def build(self) -> None:
+        """Make the empty map, without the database, in a thread that nobody waits for when the process ends."""
+        loop = asyncio.get_running_loop()
+        made: asyncio.Future[MapTree] = loop.create_future()
+
+        def hand_over(tree: MapTree) -> None:
+            if not made.done():
+                made.set_result(tree)
+
+        def make() -> None:
+            tree = MapTree(self._bits, empty_map(self._bits))
+            with suppress(RuntimeError):  # the loop is closed: the process ends
+                loop.call_soon_threadsafe(hand_over, tree)
+
+        threading.Thread(target=make, daemon=True, name="map").start()
+        tree = await made
+        if self._tree is None:
+            self._tree, self._size = tree, 0
+
+    async def catch_up(self, db: Reader, size: int) -> None:
+        """Bring it to the map entry that ends the log at `size`, the last one that `db` sees; 0: none yet.
+
+        `db` must be a snapshot, or nobody else may be sequencing.
+        """
+        if self._tree is None or size < self._size:
+            self.forget()
+            await self.build()
+        if size - self._size >= _READ_ALL:
+            leaves: dict[int, bytes] = {}
+            async for row in db.walk(sql.all["every_bucket"].sql):
+                leaves[row["bucket"]] = bucket_leaf(row["bucket"], row["members"])
+            await asyncio.to_thread(self._known.update, leaves)
+        elif size > self._size:
+            rows = await sql.entries(db, start=self._size, end=size)
+            changed = {bucket_of(tag, self._bits) for tag in tags_of(row["entry"] for row in rows)}
+            buckets = await sql.buckets(db, numbers=list(changed))
+            self._known.update({row["bucket"]: bucket_leaf(row["bucket"], row["members"]) for row in buckets})
+        self._size = size
+
+    def path(self, bucket: int) -> list[bytes]:
+        """The sibling hashes of a bucket, upwards."""
+        return self._known.path(bucket)
+
+    def update(self, members: dict[int, bytes]) -> bytes:
+        """Replace the members of some buckets and return the map root. Until `settle`, a failure must `forget`."""
+        self._known.update({bucket: bucket_leaf(bucket, held) for bucket, held in members.items()})
+        return self._known.root()
+
+    def settle(self, size: int) -> None:
+        """What was updated is committed, with a map entry that ends the log at `size`."""
+        self._size = size
+
+    def forget(self) -> None:
+        """What was updated never came to be: read everything anew."""
+        self._tree, self._size = None, 0
+
+    @property
+    def _known(self) -> MapTree:
+        if self._tree is None:
+            raise RuntimeError("the map was not read yet")
+        return self._tree
+
+
+def tags_of(entries: Iterable[bytes]) -> set[bytes]:
+    """The tags of all subjects of these entries."""
+    found: set[bytes] = set()
+    for data in entries:
+        entry = decode(data)
+        if isinstance(entry, RecordEntry):
+            found.update(entry.tags)
+    return found
+
+
+def members_of(held: bytes) -> dict[bytes, bytes]:
+    """The members of a bucket, value by tag."""
+    return {
+        held[at : at + HASH_BYTES]: held[at + HASH_BYTES : at + MEMBER_BYTES]
+        for at in range(0, len(held), MEMBER_BYTES)
+    }

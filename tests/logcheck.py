@@ -1,0 +1,95 @@
+"""The checker of a log in a database: replays all entries and compares every table the sequencer keeps. Shares no code with it."""
+
+from typing import Any
+
+from service.db import Db
+from service.trail.entry import RecordEntry, bucket_of, decode, subject_value
+from service.trail.merkle import Frontier, Tree, leaf
+from service.trail.note import ED25519, Vkey
+from service.trail.replay import Replay
+from service.trail.verify.trust import LogKey
+
+TABLES = (
+    "log_state",
+    "log_entry",
+    "log_tile",
+    "subject",
+    "subject_leaf",
+    "map_bucket",
+    "checkpoint",
+    "pending",
+)
+
+
+async def dump(db: Db) -> dict[str, list[Any]]:
+    """All rows of the sequencer's tables."""
+    async with db.read(snapshot=True) as reader:
+        return {name: sorted(map(repr, await reader.fetch(f"SELECT * FROM {name}"))) for name in TABLES}
+
+
+async def check_log(db: Db, origin: str, vkey: str) -> Replay:
+    """Fail unless every record stands in the log once, and every table is what the entries say."""
+    async with db.read(snapshot=True) as reader:
+        rows = await reader.fetch("SELECT * FROM log_entry ORDER BY idx")
+        records = {row["id"]: row for row in await reader.fetch("SELECT id, record_hash, tags FROM record")}
+        pending = {row["id"] for row in await reader.fetch("SELECT id FROM pending")}
+        [state] = await reader.fetch("SELECT * FROM log_state")
+        notes = {row["size"]: row["note"] for row in await reader.fetch("SELECT * FROM checkpoint")}
+        subjects = {row["id"]: row for row in await reader.fetch("SELECT * FROM subject")}
+        leaves = await reader.fetch("SELECT * FROM subject_leaf ORDER BY subject_id, seq")
+        buckets = await reader.fetch("SELECT * FROM map_bucket")
+        tiles = {(row["level"], row["n"]): row for row in await reader.fetch("SELECT * FROM log_tile")}
+    assert [row["idx"] for row in rows] == list(range(len(rows))), "gaps in the log"
+    logged = [row["record_id"] for row in rows if row["record_id"] is not None]
+    assert len(set(logged)) == len(logged)
+    assert set(logged) | pending == set(records)
+    assert not set(logged) & pending
+    replay = Replay(origin, [LogKey(Vkey.parse(vkey, ED25519), 0, None)])
+    tree, trees, mapped, bits = Tree(), {}, {}, 0
+    for row in rows:
+        replay.feed(row["entry"])
+        digest = leaf(row["entry"])
+        tree.append(digest)
+        entry = decode(row["entry"])
+        if isinstance(entry, RecordEntry):
+            record = records[row["record_id"]]
+            assert (entry.record_hash, b"".join(entry.tags)) == (record["record_hash"], record["tags"])
+            for tag in entry.tags:
+                trees.setdefault(tag, []).append((row["idx"], digest))
+        elif row["idx"]:
+            mapped = {tag: list(held) for tag, held in trees.items()}
+        if replay.size in notes:
+            replay.check(notes.pop(replay.size))
+    assert not notes, "a checkpoint speaks of a tree that is not there"
+    frontier = Frontier.parse(state["frontier"])
+    assert (state["size"], frontier.size, frontier.root()) == (len(rows), len(rows), tree.root())
+    assert state["subjects"] == len(subjects) == len(trees)
+    assert {row["tag"]: (row["n"], Frontier.parse(row["frontier"]).root()) for row in subjects.values()} == {
+        tag: (len(held), Tree(digest for _, digest in held).root()) for tag, held in trees.items()
+    }
+    told: dict[bytes, list[int]] = {}
+    for row in leaves:
+        held = told.setdefault(subjects[row["subject_id"]]["tag"], [])
+        assert row["seq"] == len(held)
+        held.append(row["idx"])
+    assert told == {tag: [index for index, _ in held] for tag, held in trees.items()}
+    found: dict[bytes, bytes] = {}
+    bits = replay._bits
+    for row in buckets:
+        for at in range(0, len(row["members"]), 64):
+            tag = row["members"][at : at + 32]
+            assert bucket_of(tag, bits) == row["bucket"]
+            found[tag] = row["members"][at + 32 : at + 64]
+    assert found == {
+        tag: subject_value(tag, len(held), Tree(digest for _, digest in held).root())
+        for tag, held in mapped.items()
+    }
+    level, size = 0, len(rows)
+    while size := size // 256:
+        for number in range(size):
+            row = tiles.pop((level, number))
+            assert row["root"] == tree.perfect(8 * (level + 1), number)
+            assert row["hashes"] == b"".join(tree.perfect(8 * level, 256 * number + i) for i in range(256))
+        level += 1
+    assert not tiles
+    return replay
