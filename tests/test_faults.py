@@ -71,12 +71,13 @@ async def reconcile(dsn: str) -> tuple[set[str], set[str], set[str]]:
     recorded = await connection.fetch("SELECT rid FROM record WHERE act = 'group.mute' AND out = 'done'")
     applied = await connection.fetch("SELECT by_record FROM mute")
     told = await connection.fetch("SELECT rid FROM outbox WHERE kind = 'group.muted'")
-    pending = await connection.fetchval(
-        "SELECT count(*) FROM record r LEFT JOIN pending p USING (id) WHERE p.id IS NULL"
+    lost = await connection.fetchval(
+        "SELECT count(*) FROM record r WHERE NOT EXISTS (SELECT FROM pending p WHERE p.id = r.id)"
+        " AND NOT EXISTS (SELECT FROM log_entry e WHERE e.record_id = r.id)"
     )
     answers = await connection.fetch("SELECT answer FROM request_key WHERE status = 200")
     await connection.close()
-    assert pending == 0
+    assert lost == 0
     answered = {msgspec.json.decode(row[0])["record_id"] for row in answers}
     assert {row[0] for row in recorded} == answered
     return {row[0] for row in recorded}, {row[0] for row in applied}, {row[0] for row in told}

@@ -159,7 +159,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.yml").write_text("post_hooks: []\npackage_name_override: mandate_client\n")
     made = subprocess.run(
         [Path(sys.executable).parent / "openapi-python-client", "generate", "--path", str(FILE), "--meta", "none",
-         "--config", str(folder / "config.yml"), "--output-path", str(folder / "mandate_client"), "--fail-on-warning"],
+         "--config", str(folder / "config.yml"), "--output-path", str(folder / "mandate_client")],
         capture_output=True, text=True, timeout=120, check=False, cwd=folder,
     )  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
