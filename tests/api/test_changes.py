@@ -30,9 +30,22 @@ async def changes(house: House, after: str | None = None, limit: int = 100) -> d
     return await house.do("im", "GET", "/v1/changes" + query)
 
 
+async def settled(house: House) -> None:
+    """Wait until every transaction of the server that has begun by now has ended: other tests' hold effects back too."""
+    async with asyncio.timeout(20):
+        async with house.db.read() as db:
+            mark = await db.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        ended = 0
+        while ended < mark:
+            await asyncio.sleep(0.01)
+            async with house.db.read() as db:
+                ended = await db.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+
+
 async def test_pages_give_each_effect_once_and_in_order(group: House) -> None:
     """S001: reading on from `next` gives every effect once, in record order, and waits where there is none."""
     receipts = [await mute(group, "dan", seconds) for seconds in range(60, 67)]
+    await settled(group)
     read: list[Any] = []
     after = None
     for _ in range(4):
@@ -50,6 +63,7 @@ async def test_pages_give_each_effect_once_and_in_order(group: House) -> None:
     empty = await changes(group, after)
     assert (empty["changes"], empty["next"]) == ([], after)
     last = await mute(group, "eve", 60)
+    await settled(group)
     assert [one["record_id"] for one in (await changes(group, after))["changes"]] == [last["record_id"]]
     assert len((await changes(group, read[4]["cursor"]))["changes"]) == 3
 
@@ -57,6 +71,7 @@ async def test_pages_give_each_effect_once_and_in_order(group: House) -> None:
 async def test_an_effect_that_commits_late_is_not_lost(group: House, database: Database) -> None:
     """S001: an effect drawn earlier and committed later holds back those after it, also of older transactions."""
     await mute(group, "dan", 60)
+    await settled(group)
     start = await changes(group)
     add = "INSERT INTO outbox (rid, at, kind, payload) VALUES ($1, now(), 'test.thing', '{}')"
     old, young = [await asyncpg.connect(database.service_dsn) for _ in range(2)]
@@ -73,6 +88,7 @@ async def test_an_effect_that_commits_late_is_not_lost(group: House, database: D
         await mute(group, "eve", 60)
         assert (await changes(group, start["next"]))["changes"] == []
         await younger.commit()
+        await settled(group)
         read = (await changes(group, start["next"]))["changes"]
         assert [one["record_id"] for one in read][:2] == ["first", "second"]
         assert read[2]["kind"] == "group.muted"
@@ -86,6 +102,7 @@ async def test_what_was_settled_is_given_while_another_transaction_lasts(
 ) -> None:
     """S001: a long transaction holds up what came after it began, never what was there before."""
     await mute(group, "dan", 60)
+    await settled(group)
     before = await changes(group)
     slow = await asyncpg.connect(database.service_dsn)
     try:
@@ -96,6 +113,7 @@ async def test_what_was_settled_is_given_while_another_transaction_lasts(
         await mute(group, "eve", 60)
         assert (await changes(group))["changes"] == before["changes"]
         await transaction.rollback()
+        await settled(group)
         assert len((await changes(group))["changes"]) == 2
     finally:
         await slow.close()
@@ -123,6 +141,7 @@ async def test_many_writers_and_a_reader_agree(group: House) -> None:
     await asyncio.gather(
         *(group.do("ann", "POST", "/v1/groups/h/mutes", {"person_id": one, **body}) for one in people)
     )
+    await settled(group)
     done.set()
     await following
     async with group.db.read() as db:
@@ -156,6 +175,7 @@ async def test_the_stream_gives_the_same_as_it_comes_and_ends_with_the_service(g
     streaming = asyncio.create_task(group.ask("im", "GET", "/v1/changes/stream"))
     await asyncio.sleep(0.3)
     later = await mute(group, "eve", 60)
+    await settled(group)
     await asyncio.sleep(0.8)
     group.app.state.stopping.set()
     answer = await asyncio.wait_for(streaming, 5)
