@@ -1,25 +1,16 @@
 """The `mandate` command. Each subcommand imports what it needs when it runs, so that --help is quick."""
 
 import asyncio
-import gc
 import signal
-import socket
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from service.commands import OUTPUT, CommandError, Later, one_line_errors
 from service.settings import Settings, SettingsError
-
-if TYPE_CHECKING:
-    from granian.server.embed import Server
-
-STOP_SECONDS = 3.5
-"""How long running requests may take to end after SIGTERM; the whole stop stays under five seconds."""
 
 click.rich_click.TEXT_MARKUP = "markdown"
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -53,13 +44,11 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
         from msgspec.structs import replace
 
         from service import log
+        from service.commands.serving import serve_until_stopped
 
         log.set_up(found.log_level)
         settings = replace(found, host=host or found.host, port=found.port if port is None else port)
-        import uvloop
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, own=Settings.read(file=config).embedded))
+        serve_until_stopped(settings, own=Settings.read(file=config).embedded)
 
 
 @main.command()
@@ -193,6 +182,18 @@ def sequencer(config: Path | None) -> None:
         asyncio.run(_until_stopped(sequence_alone(settings)))
 
 
+@work.command(hidden=True)
+def requests() -> None:
+    """Answer requests for the `mandate serve` that started this, whose settings come on standard input."""
+    with one_line_errors():
+        from service import log
+        from service.commands.serving import answer_until_told, settings_line
+
+        settings = Settings.from_json(settings_line())
+        log.set_up(settings.log_level)
+        answer_until_told(settings)
+
+
 async def _until_stopped(working: "Coroutine[None, None, None]") -> None:
     """Run until a signal, then let the work end as it does when cancelled."""
     stop = asyncio.Event()
@@ -220,92 +221,6 @@ def _settings_with_database(config: Path | None) -> Iterator[Settings]:
     with Embedded.start(settings.data) as embedded:
         migrate(embedded.owner_dsn)
         yield replace(settings, dsn=embedded.service_dsn, migration_dsn=embedded.owner_dsn)
-
-
-async def _serve(settings: Settings, *, own: bool) -> None:
-    """Serve until told to stop. `own`: the database is the embedded one, where a house is founded at need."""
-    from granian.constants import Interfaces
-    from granian.server.embed import Server
-
-    from service.app import create_app
-    from service.commands.founding import DEFAULT_STAFF, found_by_default, print_keys
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-    port = _free_port(settings.host, settings.port)
-    app = create_app(settings)
-    # The lifespan is ours and not the server's, so that a database out of reach is one line and not a traceback.
-    async with app.lifespan():
-        fresh = await found_by_default(app.state.door, app.state.db) if own else []
-        server = Server(
-            app,
-            settings.host,
-            port,
-            interface=Interfaces.ASGINL,
-            log_enabled=False,
-            websockets=False,
-            backlog=1024,
-        )
-        serving = asyncio.create_task(server.serve())
-        await _until_answering(settings.host, port, serving)
-        # Long-lived objects leave the collector's sight, and it looks less often: p99 falls by three quarters.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        click.echo(f"Mandate is serving at {_url(settings.host, port)}")
-        if fresh:
-            print_keys(fresh, DEFAULT_STAFF)
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        # Streams end by themselves when told; else they would be cut off only after STOP_SECONDS.
-        app.state.stopping.set()
-        await _end(server, serving)
-
-
-async def _end(server: "Server", serving: "asyncio.Task[None]") -> None:
-    """Stop taking requests, let the running ones end, and cut off what does not."""
-    server.stop()
-    done, _ = await asyncio.wait({serving}, timeout=STOP_SECONDS)
-    if not done:
-        serving.cancel()
-        with suppress(asyncio.CancelledError):
-            await serving
-
-
-async def _until_answering(host: str, port: int, serving: "asyncio.Task[None]") -> None:
-    reached = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
-    for _ in range(200):
-        if serving.done():
-            raise CommandError(f"the server ended while starting: {serving.exception() or 'no reason given'}")
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection(reached, port)
-            writer.close()
-            return
-        await asyncio.sleep(0.05)
-    raise CommandError(f"the server does not answer at {host}:{port}")
-
-
-def _free_port(host: str, port: int) -> int:
-    """Return a port that nobody listens on; the server itself would quietly share one with another process."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return probe.getsockname()[1]
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CommandError(
-            f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)"
-        ) from None
-
-
-def _url(host: str, port: int) -> str:
-    shown = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  compared, not bound
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 if __name__ == "__main__":

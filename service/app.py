@@ -92,7 +92,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             app.state.outbox = Outbox(db)
             app.state.stopping = asyncio.Event()
-            watch.watch_waiting(door.waiting)
             door.open()
             await adopt_first_edition(door, editions, chosen)
             sequencer = app.state.sequencer = Sequencer.of(
@@ -101,7 +100,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             genesis = await sequencer.start()
             app.state.exporter = Exporter(db, keys, genesis.map_bits)
             following = asyncio.create_task(editions.follow(), name="editions")
-            sweep.open(settings.sweep_seconds)
+            if settings.sweep_seconds:
+                sweep.open(settings.sweep_seconds)
             if settings.sequence_seconds:
                 sequencer.open(settings.sequence_seconds)
             try:

@@ -85,8 +85,8 @@ class Watch(Protocol):
         """One action was answered; `stranger`: with a refusal that is only counted (S006)."""
         ...
 
-    def ran(self, *, acts: int, seconds: float) -> None:
-        """One set of so many acts went through."""
+    def ran(self, *, acts: int, seconds: float, waiting: int) -> None:
+        """One set of so many acts went through; so many wait for the next."""
         ...
 
 
@@ -260,10 +260,6 @@ class Door:
         hidden = answer.code in {Code.UNKNOWN.value, Code.KEY_INVALID.value, Code.KEY_SCOPE.value}
         return Checked(answer, at, policy.edition, None if hidden else outcome.stand)
 
-    def waiting(self) -> int:
-        """How many actions wait for the writer now."""
-        return len(self._waiting)
-
     def _prepared(self, asked: Asked) -> Asked:
         caller = asked.caller
         own = [Need(ApiKey, (caller.key_id,))] if caller.key_id else []
@@ -346,7 +342,7 @@ class Door:
             # Telling a name again only costs a row's look.
             self._named.clear()
         self._named |= told
-        self._watch.ran(acts=len(answers), seconds=time.perf_counter() - since)
+        self._watch.ran(acts=len(answers), seconds=time.perf_counter() - since, waiting=len(self._waiting))
         for asked in chosen:
             answer = answers.get(id(asked))
             if answer is None:

@@ -43,18 +43,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Address to listen on."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one."""
+    workers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    """Processes that answer requests; 0: one for each core. With 1, the process that keeps time and the log answers too."""
     pool_size: Annotated[int, msgspec.Meta(ge=1, le=200)] = 8
-    """Connections to the database, all opened at start."""
+    """Connections of one process to the database, all opened at start."""
     statement_cache: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 256
     """Prepared statements kept per connection; 0 behind PgBouncer in transaction mode."""
     clock_file: Path | None = None
     """A file holding the instant to take for now. Tests and the demo only: needs the embedded database."""
-    sweep_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 1.0
-    """Seconds between two looks at what has fallen due."""
+    sweep_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
+    """Seconds between two looks at what has fallen due; 0 leaves that to another process."""
     set_limit: Annotated[int, msgspec.Meta(ge=1, le=4000)] = 300
     """Most actions in one transaction of the door."""
-    set_wait_ms: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 2
-    """Milliseconds the door may wait for company before it commits."""
     body_limit: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 1 << 20
     """Largest request body, in bytes."""
     rate_limit_per_minute: Annotated[int, msgspec.Meta(ge=1)] = 600_000
@@ -92,6 +92,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
         return f"Settings({shown})"
+
+    def to_json(self) -> bytes:
+        """These settings, secrets too, for a process of this house that is started by this one."""
+        return msgspec.json.encode(self, enc_hook=str)
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        """What `to_json` gave. Raises SettingsError."""
+        try:
+            return msgspec.json.decode(raw, type=cls, dec_hook=_decode)
+        except (msgspec.DecodeError, SettingsError):
+            raise SettingsError(
+                "this command is started by `mandate serve`, which tells it its settings"
+            ) from None
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ, file: Path | None = None) -> Self:

@@ -5,13 +5,12 @@ The metrics of one app stand in a registry of its own: several apps in one proce
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from prometheus_client.multiprocess import MultiProcessCollector
 
 _log = structlog.get_logger("mandate")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -56,7 +55,10 @@ class Watching:
             "mandate_reads", "Reads of ordinary state, by kind of caller (S021).", ["by"], registry=registry
         )
         self._waiting = Gauge(
-            "mandate_door_waiting", "Acts waiting for the door's writer.", registry=registry
+            "mandate_door_waiting",
+            "Acts waiting for the door's writer.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self._children: dict[Any, Any] = {}
 
@@ -67,10 +69,6 @@ class Watching:
         if child is None:
             child = self._children[key] = counter.labels(*labels)
         return child
-
-    def watch_waiting(self, waiting: Callable[[], int]) -> None:
-        """Ask `waiting` for the length of the door's queue whenever metrics are read."""
-        self._waiting.set_function(waiting)
 
     def acted(
         self,
@@ -100,8 +98,9 @@ class Watching:
             ms=round(seconds * 1000, 2),
         )
 
-    def ran(self, *, acts: int, seconds: float) -> None:
-        """One set of so many acts went through."""
+    def ran(self, *, acts: int, seconds: float, waiting: int) -> None:
+        """One set of so many acts went through; so many wait for the next."""
+        self._waiting.set(waiting)
         self._set_size.observe(acts)
         self._set_seconds.observe(seconds)
 
@@ -128,5 +127,9 @@ class Watching:
         )
 
     def metrics(self) -> bytes:
-        """Every metric in the text format of Prometheus."""
-        return generate_latest(self.registry)
+        """Every metric in the text format of Prometheus; of all processes, where several serve."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)
+        return generate_latest(together)

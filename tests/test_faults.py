@@ -119,12 +119,18 @@ async def arranged(server: Path, tmp_path: Path) -> tuple[str, str, dict[str, st
         return dsn, owner, house.tokens
 
 
-def serving(dsn: str, data: Path) -> tuple["subprocess.Popen[str]", str]:
+def serving(dsn: str, data: Path, **more: str) -> tuple["subprocess.Popen[str]", str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MANDATE_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "serve", "--port", "0"],
         cwd=Path(__file__).resolve().parents[1],
-        env={**environment, "MANDATE_DSN": dsn, "MANDATE_DATA": str(data), "MANDATE_LOG_LEVEL": "error"},
+        env={
+            **environment,
+            "MANDATE_DSN": dsn,
+            "MANDATE_DATA": str(data),
+            "MANDATE_LOG_LEVEL": "error",
+            **more,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -134,6 +140,43 @@ def serving(dsn: str, data: Path) -> tuple["subprocess.Popen[str]", str]:
         if "http://" in line:
             return process, "http://" + line.split("http://", 1)[1].split()[0]
     raise AssertionError(f"serve ended with code {process.wait()}")
+
+
+def kill_all_of(process: "subprocess.Popen[str]") -> None:
+    """Kill what `mandate serve` started together with it, in the midst of what they do."""
+    workers = psutil.Process(process.pid).children()
+    for one in (process, *workers):
+        one.kill()
+    psutil.wait_procs(workers, 10)
+
+
+@pytest.mark.slow
+async def test_a_worker_that_is_killed_is_replaced(
+    arranged: tuple[str, str, dict[str, str]], tmp_path: Path
+) -> None:
+    """Several processes answer; one that is killed is missed by nobody who asks again, and soon there is another."""
+    dsn, _, _ = arranged
+    process, url = await asyncio.to_thread(serving, dsn, tmp_path, MANDATE_WORKERS="2")
+    workers = psutil.Process(process.pid).children()
+    assert len(workers) == 2
+    workers[0].kill()
+    for _ in range(100):
+        await asyncio.sleep(0.1)
+        now = psutil.Process(process.pid).children()
+        if (
+            len(now) == 2
+            and workers[0] not in now
+            and all(len(one.net_connections("tcp")) > 0 for one in now)
+        ):
+            break
+    else:
+        raise AssertionError("the worker was not replaced")
+    for _ in range(20):
+        async with httpx.AsyncClient(base_url=url) as client:
+            assert (await client.get("/health/ready")).status_code == 200
+    process.terminate()
+    assert process.wait(15) == 0
+    assert not any(one.is_running() for one in now)
 
 
 @pytest.mark.slow
@@ -165,7 +208,7 @@ async def test_acts_survive_a_service_that_is_killed_under_load(
             load = [asyncio.create_task(ask(client, number)) for number in range(asked, asked + 300)]
             asked += 300
             await asyncio.sleep(0.25)
-            process.kill()
+            kill_all_of(process)
             await asyncio.gather(*load, return_exceptions=True)
         process.wait(10)
     process, url = await asyncio.to_thread(serving, dsn, tmp_path)
