@@ -57,7 +57,7 @@ class Need(NamedTuple):
     """One row an action must look at. `write` says that it may change it: then nobody else in the set touches it."""
 
     kind: type[Any]
-    key: tuple[str, ...]
+    key: tuple[Any, ...]
     write: bool = False
 
 

@@ -26,8 +26,8 @@ from service.domain import approvals
 from service.domain.keys import ApiKey, contains
 from service.errors import Code, Refusal, problem
 from service.policy import Policy
-from service.rows import LOCK_ORDER, Row
-from service.trail.append import Entry, Request, append
+from service.rows import LOCK_ORDER, Row, Wanted, look_at
+from service.trail.append import Entry, FirstAnswer, Request, append
 from service.trail.keys import TrailKeys
 from service.trail.writing import uuid7
 
@@ -127,12 +127,7 @@ class Asked(msgspec.Struct, kw_only=True, eq=False):
 
     def touches(self) -> list[tuple[Any, bool]]:
         """What it looks at, and whether it may change it; two acts that collide go in different sets."""
-        touches: list[tuple[Any, bool]] = [
-            ((need.kind, need.key), need.write) for need in (*self.needs, *self.more)
-        ]
-        if self.request is not None:
-            touches.append((self.request.key, True))
-        return touches
+        return [((need.kind, need.key), need.write) for need in (*self.needs, *self.more)]
 
 
 class Outcome(NamedTuple):
@@ -263,6 +258,8 @@ class Door:
     def _prepared(self, asked: Asked) -> Asked:
         caller = asked.caller
         own = [Need(ApiKey, (caller.key_id,))] if caller.key_id else []
+        if asked.request is not None:
+            own.append(Need(FirstAnswer, (asked.request.key,), write=True))
         asked.needs = [*own, *asked.action.needs(caller)]
         asked.since = time.perf_counter()
         return asked
@@ -393,10 +390,9 @@ class Door:
     ) -> tuple[dict[int, Answer], set[Subject]]:
         at = self._clock.now()
         policy = self._editions.at(at)
-        answers = await self._repeated(tx, chosen)
-        asked = [one for one in chosen if id(one) not in answers]
-        facts = await self._look(tx, asked, lock=True)
-        asked = self._apart(asked)
+        facts = await self._look(tx, chosen, lock=True)
+        answers = self._repeated(chosen, facts)
+        asked = self._apart([one for one in chosen if id(one) not in answers])
         outcomes = [self._decide(one, facts, at, policy, refusal) for one in asked]
         outcomes = await self._propose(tx, outcomes)
         await self._apply(tx, outcomes)
@@ -410,22 +406,22 @@ class Door:
             await append(tx, entries, self._keys, at=at, edition=policy.edition)
         return answers, {subject for entry in entries for subject in entry.told}
 
-    async def _repeated(self, tx: Tx, chosen: Sequence[Asked]) -> dict[int, Answer]:
+    def _repeated(self, chosen: Sequence[Asked], facts: Any) -> dict[int, Answer]:
         """Answer again what was asked before (S010)."""
-        keyed = {asked.request.key: asked for asked in chosen if asked.request is not None}
-        if not keyed:
-            return {}
         answers: dict[int, Answer] = {}
-        for key, body, status, answer in await sql.first_answers(tx, keys=list(keyed)):
-            asked = keyed[key]
-            if asked.request is not None and asked.request.asked == body:
-                answers[id(asked)] = Answer(status, answer, outcome="repeated")
-            else:
-                answers[id(asked)] = _unrecorded(Refusal(Code.REQUEST_KEY_REUSED))
+        for asked in chosen:
+            request = asked.request
+            first = None if request is None else facts[FirstAnswer][request.key,]
+            if request is not None and first is not None:
+                answers[id(asked)] = (
+                    Answer(first.status, first.answer, outcome="repeated")
+                    if first.asked == request.asked
+                    else _unrecorded(Refusal(Code.REQUEST_KEY_REUSED))
+                )
         return answers
 
     async def _look(self, db: Any, asked: Sequence[Asked], *, lock: bool) -> dict[type[Any], dict[Any, Any]]:
-        """Lock and read every row that is needed, one statement per kind, in the order of locks."""
+        """Lock and read every row that is needed, in the order of locks."""
         facts: dict[type[Any], dict[Any, Any]] = {}
         wanted = [need for one in asked for need in one.needs]
         for _ in range(_ROUNDS):
@@ -675,14 +671,29 @@ async def _look_at(
             keys = by_kind.setdefault(need.kind, {})
             keys[need.key] = keys.get(need.key, False) or need.write
     order = {kind: place for place, kind in enumerate(LOCK_ORDER)}
-    for kind in sorted(by_kind, key=lambda kind: order.get(kind, len(order))):
+    kinds = sorted(by_kind, key=lambda kind: order.get(kind, len(order)))
+    wanted_of: dict[type[Row], Wanted] = {}
+    for kind in kinds:
         keys = by_kind[kind]
         # One mode for the whole kind: a share and an exclusive lock in two statements could wait for each other.
         mode = "read" if not (lock and kind.locks) else "lock" if any(keys.values()) else kind.reading
-        found = await kind.look(db, sorted(keys), lock=mode)
+        wanted_of[kind] = (kind, sorted(keys), mode)
+    # What is seen without a lock is seen as of the statement's beginning: so parts only once their subjects are locked.
+    plain = [kind for kind in kinds if kind.look.__func__ is Row.look.__func__]
+    found: dict[type[Any], Any] = {}
+    for together in (
+        [kind for kind in plain if kind.locks and not kind.only],
+        [kind for kind in plain if not kind.locks or kind.only],
+    ):
+        if together:
+            found |= await look_at(db, [wanted_of[kind] for kind in together])
+    for kind in kinds:
+        if kind not in found:
+            _, keys, mode = wanted_of[kind]
+            found[kind] = await kind.look(db, keys, lock=mode)
         looked = facts.setdefault(kind, {})
-        for key in keys:
-            looked[key] = found.get(key)
+        for key in by_kind[kind]:
+            looked[key] = found[kind].get(key)
 
 
 def _has_standing(caller: Caller, stand: Stand | None) -> bool:

@@ -1,7 +1,3 @@
--- name: first_answers
--- The answers that were given before to these request keys.
-SELECT key, asked, status, answer FROM request_key WHERE key = ANY(:keys);
-
 -- name: open_approvals
 -- Which of these acts on these targets already wait for approval.
 SELECT a.action, a.target_type, a.target_id

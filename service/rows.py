@@ -9,6 +9,7 @@ import datetime as dt
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar, Self, TypeVar
 
 import msgspec
@@ -53,11 +54,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     reading: ClassVar[str] = "share"
     appended: ClassVar[bool] = False
     _sql: ClassVar[dict[str, str]]
+    _keys: ClassVar[tuple[str, ...]]
     _json: ClassVar[dict[str, Any]]
 
     @classmethod
     def statements(cls) -> dict[str, str]:
-        """Return the look and apply statements of this table, made once per class."""
+        """Return the statements of this table, made once per class: `apply`, and the parts that `look_at` joins."""
         if "_sql" in cls.__dict__:
             return cls._sql
         hints = typing.get_type_hints(cls)
@@ -65,14 +67,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         kinds = [_ARRAYS.get(_bare(hints[name]), "jsonb[]") for name in names]
         cls._json = {name: hints[name] for i, name in enumerate(names) if kinds[i] == "jsonb[]"}
         look_key = cls.look_key or cls.key
-        keys = ", ".join(f"${i + 1}::text[]" for i in range(len(look_key)))
+        cls._keys = tuple(_ARRAYS[_bare(hints[name])] for name in look_key)
+        keys = ", ".join(f"{{key{i}}}" for i in range(len(look_key)))
         match = " AND ".join(f"t.{name} = k.k{i}" for i, name in enumerate(look_key))
         alias = ", ".join(f"k{i}" for i in range(len(look_key)))
         only = f" AND {cls.only}" if cls.only else ""
         columns_of = ", ".join(f"t.{name}" for name in names)
         # One look-up per key, in the order of the keys. Joined, a plan made while the table was empty would walk it for ever.
         look = (
-            f"SELECT {columns_of} FROM unnest({keys}) AS k({alias}) CROSS JOIN LATERAL"
+            f"FROM unnest({keys}) AS k({alias}) CROSS JOIN LATERAL"
             f" (SELECT {columns_of} FROM {cls.table} t WHERE {match}{only} "
         )
         values = ", ".join(f"${i + 1}::{kind.replace('jsonb', 'text')}" for i, kind in enumerate(kinds))
@@ -80,6 +83,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         rest = [name for name in names if name not in cls.key]
         update = ", ".join(f"{name} = excluded.{name}" for name in rest)
         cls._sql = {
+            "columns": columns_of,
             "read": f"{look}OFFSET 0) t",
             "share": f"{look}FOR SHARE) t",
             "lock": f"{look}FOR NO KEY UPDATE) t",
@@ -95,12 +99,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     async def look(
         cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
     ) -> Mapping[tuple[str, ...], Self]:
-        """Read the rows of `keys` in one statement, locked as `lock` says (`read`, `share`, `lock`), in the order given."""
-        statement = cls.statements()[lock]
-        found = await db.fetch(statement, *(list(column) for column in zip(*keys, strict=True)))
-        rows = [cls.from_record(record) for record in found]
-        look_key = cls.look_key or cls.key
-        return {tuple(getattr(row, name) for name in look_key): row for row in rows}
+        """Read the rows of `keys`, locked as `lock` says (`read`, `share`, `lock`), in the order given."""
+        return (await look_at(db, [(cls, keys, lock)]))[cls]
 
     @classmethod
     def from_record(cls, record: Any) -> Self:
@@ -125,6 +125,40 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
                 column = [None if value is None else msgspec.json.encode(value).decode() for value in column]
             columns.append(column)
         await tx.execute(statement, *columns)
+
+
+Wanted = tuple[type[Row], Sequence[tuple[Any, ...]], str]
+"""A kind of rows, their keys, and how they are locked: `read`, `share`, `lock`."""
+
+
+async def look_at(db: Any, wanted: Sequence[Wanted]) -> dict[type[Any], dict[tuple[Any, ...], Any]]:
+    """Read rows of several kinds in one statement, locked kind by kind in the order given.
+
+    All of them are seen as they were when the statement began, but for those that it locks: these are seen as they are
+    once the lock is held.
+    """
+    statement = _joined(tuple((kind, lock) for kind, _, lock in wanted))
+    keys = [list(column) for _, rows, _ in wanted for column in zip(*rows, strict=True)]
+    found: dict[type[Any], dict[tuple[Any, ...], Any]] = {kind: {} for kind, _, _ in wanted}
+    kinds = [(kind, kind.look_key or kind.key, found[kind]) for kind, _, _ in wanted]
+    for place, record in await db.fetch(statement, *keys):
+        kind, names, rows = kinds[place]
+        row = kind.from_record(record)
+        rows[tuple([getattr(row, name) for name in names])] = row
+    return found
+
+
+@cache
+def _joined(wanted: tuple[tuple[type[Row], str], ...]) -> str:
+    """The statement for these kinds: a row is the place of its kind and its columns. Appended parts run one after another."""
+    parts: list[str] = []
+    number = 0
+    for place, (kind, lock) in enumerate(wanted):
+        statements = kind.statements()
+        keys = {f"key{i}": f"${number + i + 1}::{array}" for i, array in enumerate(kind._keys)}  # noqa: SLF001
+        number += len(keys)
+        parts.append(f"SELECT {place}, ROW({statements['columns']}) {statements[lock].format(**keys)}")
+    return " UNION ALL ".join(parts)
 
 
 #: The order in which rows of different kinds are locked, here and nowhere else: no two acts can wait for each other.

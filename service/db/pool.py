@@ -257,9 +257,13 @@ def _reason(error: BaseException) -> str:
 async def _prepare_connection(connection: asyncpg.Connection) -> None:
     # In a transaction, because behind a pooler the look-up of the type and its use could reach two servers.
     async with connection.transaction():
-        for name in ("jsonb", "json"):
+        # Binary, so that they can stand inside rows that are themselves a value.
+        for name, encoder, decoder in (
+            ("jsonb", _jsonb, _of_jsonb),
+            ("json", msgspec.json.encode, msgspec.json.decode),
+        ):
             await connection.set_type_codec(
-                name, schema="pg_catalog", encoder=_json_text, decoder=msgspec.json.decode, format="text"
+                name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="binary"
             )
 
 
@@ -267,5 +271,10 @@ async def _keep(_connection: asyncpg.Connection) -> None:
     """Leave the session as it is."""
 
 
-def _json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+def _jsonb(value: Any) -> bytes:
+    """The binary form of jsonb: its version, and the text."""
+    return b"\x01" + msgspec.json.encode(value)
+
+
+def _of_jsonb(raw: bytes) -> Any:
+    return msgspec.json.decode(raw[1:])

@@ -15,6 +15,7 @@ import msgspec
 from service.action import Effect, Subject
 from service.clock import to_us
 from service.db import Tx, queries
+from service.rows import Row
 from service.trail import record
 from service.trail.fields import seal
 from service.trail.keys import TrailKeys
@@ -48,6 +49,18 @@ class Entry(msgspec.Struct, kw_only=True):
     effects: Sequence[Effect]
     told: Sequence[Subject]
     request: Request | None
+    status: int
+    answer: bytes
+
+
+class FirstAnswer(Row, frozen=True, kw_only=True):
+    """What was answered when a request key was used first (S010); `asked`: the hash of what was asked then."""
+
+    table = "(SELECT key AS request_key, asked, status, answer FROM request_key)"
+    key = ("request_key",)
+
+    request_key: bytes
+    asked: bytes
     status: int
     answer: bytes
 
