@@ -28,12 +28,9 @@ async def bare(_: Any, receive: Any, send: Any) -> None:
 
 
 async def _serve_bare(port: int) -> None:
-    from granian.constants import Interfaces
-    from granian.server.embed import Server
+    from uvicorn import Config, Server
 
-    await Server(
-        bare, "127.0.0.1", port, interface=Interfaces.ASGINL, log_enabled=False, websockets=False
-    ).serve()
+    await Server(Config(bare, port=port, http="httptools", lifespan="off", log_config=None)).serve()
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def set_up(level: str = "info", stream: BinaryIO | None = None) -> None:
     root.setLevel(max(_LEVELS[level], logging.WARNING))
     # Casbin writes each denial, with the request, as a warning; a denial is a record of ours, not a log line.
     logging.getLogger("casbin").setLevel(logging.ERROR)
-    logging.getLogger("_granian").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 
 

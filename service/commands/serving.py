@@ -13,8 +13,8 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,8 +28,10 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
-STOP_SECONDS = 3.5
+STOP_SECONDS = 3
 """How long running requests may take to end after SIGTERM; the whole stop stays under five seconds."""
+KEEP_SECONDS = 75
+"""How long an idle connection stays open: longer than a backend's pool is likely to keep one unused."""
 START_SECONDS = 30.0
 """How long a worker may take until it answers."""
 
@@ -119,46 +121,55 @@ async def _answer_as_worker(settings: Settings) -> None:
 @asynccontextmanager
 async def _answering(app: Any, settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
     """Answer requests in this process; yields the task of the server, which ends only if it fails."""
-    from granian.constants import Interfaces
-    from granian.server.embed import Server
+    import uvicorn
 
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            listening.set()
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Leave the signals to this process, which has more to end than its server."""
+            yield
+
+    listening = asyncio.Event()
     server = Server(
-        app,
-        settings.host,
-        settings.port,
-        interface=Interfaces.ASGINL,
-        log_enabled=False,
-        websockets=False,
-        backlog=1024,
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=1024,
+            timeout_keep_alive=KEEP_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
     )
-    serving = asyncio.create_task(server.serve())
-    try:
-        await _until_listening(settings, serving)
-        yield serving
-    finally:
-        # Streams end by themselves when told; else they would be cut off only after STOP_SECONDS.
-        app.state.stopping.set()
-        server.stop()
-        done, _ = await asyncio.wait({serving}, timeout=STOP_SECONDS)
-        if not done:
-            serving.cancel()
+    with _listening(settings) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        try:
+            await _first(listening.wait(), serving)
+            yield serving
+        finally:
+            # Streams end by themselves when told; else they would be cut off only after STOP_SECONDS.
+            app.state.stopping.set()
+            server.should_exit = True
             with suppress(asyncio.CancelledError):
                 await serving
 
 
-async def _until_listening(settings: Settings, serving: asyncio.Task[None]) -> None:
-    # A connection would tell nothing here: another worker may have taken it.
-    process = psutil.Process()
-    for _ in range(int(START_SECONDS / 0.02)):
-        if serving.done():
-            raise CommandError(f"the server ended while starting: {serving.exception() or 'no reason given'}")
-        if any(
-            one.status == psutil.CONN_LISTEN and one.laddr.port == settings.port
-            for one in process.net_connections("tcp")
-        ):
-            return
-        await asyncio.sleep(0.02)
-    raise CommandError(f"the server does not listen at {settings.host}:{settings.port}")
+def _listening(settings: Settings) -> socket.socket:
+    """A socket at the address to listen on, which the other workers listen on too."""
+    family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(address)
+    listener.setblocking(False)
+    return listener
 
 
 class _Team:
@@ -268,7 +279,8 @@ async def _first(*working: Any) -> None:
     tasks = [asyncio.ensure_future(one) for one in working]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
-        task.cancel()
+        if task not in working:
+            task.cancel()
 
 
 def _settle() -> None:
