@@ -191,7 +191,9 @@ def document(app: Litestar) -> dict[str, Any]:
                 if said := shown.get(path[method]["operationId"]):
                     _show(path[method], said, schemas)
                 # Litestar lists parameters from a set, in another order at each start.
-                path[method].get("parameters", []).sort(key=lambda one: (one.get("in", "~"), one.get("name", "")))
+                path[method].get("parameters", []).sort(
+                    key=lambda one: (one.get("in", "~"), one.get("name", ""))
+                )
                 _complete(path[method], open_to_all=path[method]["operationId"] in public, schemas=schemas)
                 tags.update(path[method]["tags"])
     found["paths"] = dict(sorted(found["paths"].items()))
