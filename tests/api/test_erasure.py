@@ -17,8 +17,8 @@ from conftest import Database
 
 from service import log
 from service.trail.fields import SealError, open_sealed
-from service.trail.verify import Verdict, verify_bundle
 from tests.kit import House
+from tests.taking import HOLD, agreed, body, export, hold, lines, release, verify
 
 pytestmark = pytest.mark.anyio
 REFERENCE = "vq8Zr2-Kp0wT5_mLx7Yd"
@@ -60,40 +60,9 @@ async def dan(house: House) -> House:
     return house
 
 
-async def agreed(house: House, proposal: dict[str, Any], *others: str) -> dict[str, Any]:
-    """Let others agree to what was proposed; return the last receipt."""
-    receipt: dict[str, Any] = {}
-    for one in others:
-        receipt = await house.do(one, "POST", f"/v1/approvals/{proposal['record_id']}/grant", {})
-    return receipt
-
-
 async def erase(house: House) -> dict[str, Any]:
     proposal = await house.do("co", "POST", "/v1/people/dan/erasure", BASIS)
     return await agreed(house, proposal, "ap")
-
-
-async def export(house: House, subject: str, **asked: Any) -> bytes:
-    kind, _, name = subject.partition(":")
-    asked = {"subject_type": kind, "subject_id": name, "purpose": "case 17"} | asked
-    answer = await house.ask("au", "POST", "/v1/trail-exports", asked)
-    assert answer.status_code == 200, answer.text
-    return answer.content
-
-
-async def verify(house: House, folder: Path, bundle: bytes, **more: Any) -> Verdict:
-    (folder / "bundle").write_bytes(bundle)
-    trust = folder / "trust.json"
-    trust.write_text(json.dumps(await house.do("au", "GET", "/v1/trust")))
-    return verify_bundle(folder / "bundle", policy=trust, **more)
-
-
-def lines(bundle: bytes, kind: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, bundle.splitlines()) if line["kind"] == kind]
-
-
-def body(line: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(base64.b64decode(line["record"]))
 
 
 def forms(value: str) -> list[bytes]:
@@ -188,6 +157,7 @@ async def test_bundles_made_before_and_after_both_verify(dan: House, tmp_path: P
     """S203: the bundle taken before still shows and proves the values; one taken after names the erasure instead."""
     before = {name: await export(dan, name) for name in ("person:dan", "group:g", "operator:press")}
     assert NOTE.encode() in before["group:g"]
+    await dan.publish()
     dan.clock.advance(HALF_YEAR)
     deed = (await erase(dan))["result"]["deed_id"]
     pending = await export(dan, "group:g")
@@ -291,7 +261,9 @@ async def test_a_proposal_that_still_names_the_person_is_decided_first(dan: Hous
     released = {"reason": "proceedings_over", "note": NOTE}
     proposal = await dan.do("co", "DELETE", f"/v1/legal-holds/{held}", released)
     await agreed(dan, proposal, "ap")
-    other = await dan.do("co", "POST", "/v1/legal-holds", HOLD | {"subject_id": "eve"})
+    other = await dan.do(
+        "co", "POST", "/v1/legal-holds", HOLD | {"subject_type": "person", "subject_id": "eve"}
+    )
     waiting = await dan.do(
         "co", "DELETE", f"/v1/legal-holds/{other['record_id']}", {"reason": "other", "note": "dan"}
     )
@@ -299,15 +271,6 @@ async def test_a_proposal_that_still_names_the_person_is_decided_first(dan: Hous
     del waiting
     await dan.sweep()
     await erase(dan)
-
-
-HOLD = {"subject_type": "person", "subject_id": "dan", "reason": "proceedings", "note": "court file 12"}
-
-
-async def hold(house: House, kind: str, name: str) -> str:
-    """Set a hold; return its id."""
-    asked = HOLD | {"subject_type": kind, "subject_id": name}
-    return (await house.do("co", "POST", "/v1/legal-holds", asked))["result"]["hold_id"]
 
 
 async def test_a_legal_hold_stops_the_erasure_of_what_it_names(dan: House) -> None:
@@ -333,11 +296,6 @@ async def test_a_hold_set_between_proposal_and_yes_stops_it_too(dan: House) -> N
     problem = await dan.refused("facts_changed", "ap", "POST", path, {})
     assert problem["data"]["now"] == "legal_hold"
     assert (await dan.do("im", "GET", "/v1/people/dan"))["erased_at"] is None
-
-
-async def release(house: House, held: str) -> None:
-    proposal = await house.do("co", "DELETE", f"/v1/legal-holds/{held}", {"reason": "proceedings_over"})
-    await agreed(house, proposal, "ap")
 
 
 async def test_the_service_deletes_values_by_a_record_and_in_no_other_way(
