@@ -1,14 +1,19 @@
 """Legal holds, redaction of single values and retirement of bodies: who, when, on what basis, and what every bundle shows after."""
 
 import asyncio
+import datetime as dt
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from conftest import Database
+from conftest import REPOSITORY, Database
 
+from service.domain.retention.purge import Purge
+from service.policy import check
 from tests.kit import House
 from tests.taking import HOLD, agreed, body, export, hold, lines, release, verify
 
@@ -303,3 +308,62 @@ async def test_the_database_retires_nothing_without_a_retirement(group: House, d
             )
     finally:
         await owner.close()
+
+
+# Purge
+
+
+async def kept(house: House) -> tuple[int, int]:
+    """How many first answers and effects there are."""
+    async with house.db.read() as db:
+        answers = await db.fetchval("SELECT count(*) FROM request_key")
+        return answers, await db.fetchval("SELECT count(*) FROM outbox")
+
+
+async def test_time_purges_what_has_outlived_its_term_and_says_how_much(group: House) -> None:
+    """S200, S205: first answers go after thirty days, effects after the published months, each purge a record with its count."""
+    group.clock.advance(61)
+    await group.sweep()
+    assert await kept(group) == (2, 4)
+    group.clock.advance(30 * 86_400)
+    await group.sweep()
+    assert await kept(group) == (2, 4)
+    group.clock.advance(2 * 86_400)
+    await group.sweep()
+    assert await kept(group) == (0, 4)
+    [told] = await group.records("retention.purge")
+    assert (told["p"]["asked"]["class"], told["p"]["after"]) == ("first_answers", {"purged": 2})
+    assert told["by"] == {"kind": "system", "standing": "system.sweep", "tag": None}
+    group.clock.advance(FOURTEEN_MONTHS)
+    await group.sweep()
+    assert (await kept(group))[1] == 0
+    counted = [one["p"]["after"]["purged"] for one in await group.records("retention.purge")]
+    assert counted == [2, 4]
+    assert len(await group.records("group.mute")) == 2
+
+
+async def test_nothing_younger_than_its_term_is_purged_and_nothing_held(group: House) -> None:
+    """S199, S202: a purge that reaches too far is refused, and effects of what a hold names stay until it is released."""
+    early = Purge(klass="effects", before=group.clock.now() + dt.timedelta(days=1))
+    group.clock.advance(300 * 86_400)
+    assert await group.by_time(early) == "retention_runs"
+    held = await hold(group, "person", "dan")
+    await hold(group, "person", "eve")
+    group.clock.advance(FOURTEEN_MONTHS)
+    await group.sweep()
+    left = {one["person_id"] for one in await group.effects("group.muted")}
+    assert left == {"dan", "eve"}
+    await release(group, held)
+    await group.sweep()
+    assert {one["person_id"] for one in await group.effects("group.muted")} == {"eve"}
+
+
+def test_no_edition_can_set_a_term_below_six_months(tmp_path: Path) -> None:
+    """S199: a policy folder whose retention is shorter than the law's floor is refused before it can be adopted."""
+    for name, value in (("log_retention_floor_months", "5"), ("log_retention_months", "4")):
+        folder = tmp_path / name
+        shutil.copytree(REPOSITORY / "policies", folder)
+        sheet = folder / "parameters.csv"
+        text = re.sub(rf"^{name},[0-9]+,", f"{name},{value},", sheet.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        sheet.write_text(text, encoding="utf-8")
+        assert name in str(check(folder))

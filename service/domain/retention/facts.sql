@@ -54,3 +54,21 @@ SELECT s.size,
         )
     ) AS holds
 FROM log_state s;
+
+-- name: old_answers
+-- First answers from before an instant, the oldest first. They speak of requests, not of subjects: no hold covers them.
+SELECT key FROM request_key WHERE at < :before ORDER BY at LIMIT :most;
+
+-- name: purge_answers!
+DELETE FROM request_key WHERE key = ANY(:rows::bytea[]);
+
+-- name: old_effects
+-- Effects from before an instant whose acts concern nothing that is held, in their order.
+SELECT o.id FROM outbox o
+WHERE o.at < :before AND NOT EXISTS (
+    SELECT FROM held h JOIN record r ON r.rid = o.rid WHERE position(h.tag IN r.tags) % 32 = 1
+)
+ORDER BY o.id LIMIT :most;
+
+-- name: purge_effects!
+DELETE FROM outbox WHERE id = ANY(:rows::bigint[]);
