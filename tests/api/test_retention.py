@@ -364,6 +364,8 @@ def test_no_edition_can_set_a_term_below_six_months(tmp_path: Path) -> None:
         folder = tmp_path / name
         shutil.copytree(REPOSITORY / "policies", folder)
         sheet = folder / "parameters.csv"
-        text = re.sub(rf"^{name},[0-9]+,", f"{name},{value},", sheet.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text = re.sub(
+            rf"^{name},[0-9]+,", f"{name},{value},", sheet.read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
         sheet.write_text(text, encoding="utf-8")
         assert name in str(check(folder))
