@@ -88,14 +88,25 @@ class Effect(NamedTuple):
     payload: dict[str, Any]
 
 
+class Deed(NamedTuple):
+    """An act that others agreed to, with a record of its own: the act, the situation and stand of who asked, the judgement."""
+
+    action: Action
+    here: Situation
+    judged: Any
+
+
 class Change(msgspec.Struct, kw_only=True):
     """What an act changes: the rows to write, and what its record and receipt say.
 
     `before`, `after` and `effects` go into the record's public part: opaque values, no personal ones (format section 4).
     A subject stands in them only by its role, a key of `about` ("person", "old_owner"): the record's public part holds no
-    id. `personal` values are committed and sealed under the key of `sealed_for` (default: the act's target). `links` are
+    id. `personal` values are committed and sealed under the key of `sealed_for` (default: the person concerned, where the act
+    has one beside its target, so that what is said about him goes with his key; else the target). `links` are
     ids of earlier records it follows from. `coupled` lists what else changed by it. `result` is for the caller's receipt.
-    `persons` overrides how many humans the matched rule asks for.
+    `persons` overrides how many humans the matched rule asks for. `named` are further members of the record's `p` that the
+    trail format names. `forgets`: whose keys are gone with the act, from memory too. `deed`: what this yes set going, where
+    that is a record of its own.
     """
 
     writes: list[Any] = []
@@ -104,6 +115,9 @@ class Change(msgspec.Struct, kw_only=True):
     coupled: list[dict[str, Any]] = []
     personal: dict[str, Any] = {}
     sealed_for: Subject | None = None
+    named: dict[str, Any] = {}
+    forgets: list[Subject] = []
+    deed: Deed | None = None
     about: dict[str, Subject] = {}
     links: list[str] = []
     basis: list[str] = []
@@ -132,7 +146,7 @@ R = TypeVar("R")
 class Situation:
     """The facts of one act, read after its transaction began (S003), with the instant, the caller and the edition."""
 
-    __slots__ = ("at", "caller", "facts", "policy", "record_id")
+    __slots__ = ("at", "caller", "deed_id", "facts", "policy", "record_id")
 
     def __init__(
         self,
@@ -142,12 +156,15 @@ class Situation:
         record_id: str,
         policy: Policy,
         facts: dict[type[Any], dict[tuple[str, ...], Any]],
+        deed_id: str = "",
     ) -> None:
+        """`deed_id` is for the further record of an act that has one of its own (`Action.own_record`)."""
         self.caller = caller
         self.at = at
         self.record_id = record_id
         self.policy = policy
         self.facts = facts
+        self.deed_id = deed_id
 
     def find(self, kind: type[R], *key: str) -> R | None:
         """Return the row that was looked at, or None where there is none. KeyError: the action did not ask for it."""
@@ -160,11 +177,10 @@ class Situation:
             raise Refusal(Code.UNKNOWN, kind=kind.__name__.lower())
         return row
 
-    def seen_as(self, caller: Caller) -> Situation:
+    def seen_as(self, caller: Caller, *, own_record: bool = False) -> Situation:
         """The same facts for another caller: how an approved proposal is decided again (S115)."""
-        return Situation(
-            caller=caller, at=self.at, record_id=self.record_id, policy=self.policy, facts=self.facts
-        )
+        record_id = self.deed_id if own_record else self.record_id
+        return Situation(caller=caller, at=self.at, record_id=record_id, policy=self.policy, facts=self.facts)
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="action"):
@@ -182,6 +198,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     verbatim: ClassVar[frozenset[str]] = frozenset()
     #: Where the key reaches is part of the act's own relation `in_scope`, refused as `outside_scope` (S189).
     scoped: ClassVar[bool] = False
+    #: Agreed to, it is a record of its own beside the last yes: a deletion stands in the log under its own name (format 9.1).
+    own_record: ClassVar[bool] = False
 
     def target(self, here: Situation) -> Subject:
         """What the act is about."""

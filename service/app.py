@@ -25,6 +25,7 @@ from service.api import (
     order,
     ownership,
     people,
+    retention,
     trails,
 )
 from service.api.batches import asking_of
@@ -67,6 +68,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         *accounts.ROUTES,
         *approvals.ROUTES,
         *office.ROUTES,
+        *retention.ROUTES,
         *trails.ROUTES,
         *exports.ROUTES,
         *log.ROUTES,

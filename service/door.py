@@ -401,9 +401,10 @@ class Door:
             answer = self._answer(outcome)
             answers[id(outcome.asked)] = answer
             if answer.record_id:
-                entries.append(self._entry(outcome, answer))
+                entries += self._entries(outcome, answer)
         if entries:
             await append(tx, entries, self._keys, at=at, edition=policy.edition)
+        self._forget(outcomes)
         return answers, {subject for entry in entries for subject in entry.told}
 
     def _repeated(self, chosen: Sequence[Asked], facts: Any) -> dict[int, Answer]:
@@ -462,6 +463,7 @@ class Door:
             record_id=uuid7(int(at.timestamp() * 1_000_000)),
             policy=policy,
             facts=facts,
+            deed_id=uuid7(int(at.timestamp() * 1_000_000)),
         )
         stand: Stand | None = None
         try:
@@ -593,6 +595,22 @@ class Door:
         record_id = "" if dry else here.record_id
         return Answer(status, _encode(receipt), record_id, receipt.outcome, "", judged.verdict.rule)
 
+    def _forget(self, outcomes: Sequence[Outcome]) -> None:
+        """Drop from memory the keys that these acts deleted; were they rolled back, the next look unwraps them again."""
+        for outcome in outcomes:
+            for subject in outcome.judged.change.forgets if outcome.judged is not None else ():
+                self._keys.keyring.forget(tag=self._keys.tag(subject.type, subject.id))
+
+    def _entries(self, outcome: Outcome, answer: Answer) -> list[Entry]:
+        """The record of one outcome; after a last yes also that of the deed, in the name of who asked for it."""
+        entries = [self._entry(outcome, answer)]
+        deed = outcome.judged.change.deed if outcome.judged is not None else None
+        if deed is not None:
+            asked = Asked(action=deed.action, caller=deed.here.caller)
+            done = Outcome(asked, deed.here, deed.judged.stand, deed.judged, None)
+            entries.append(self._entry(done, Answer(200, b"", deed.here.record_id, "done")))
+        return entries
+
     def _entry(self, outcome: Outcome, answer: Answer) -> Entry:
         """The record of one outcome: who, what, under which rule, on which facts (S002, S004, S005, S020)."""
         asked, here, stand, judged, refusal = outcome
@@ -605,7 +623,7 @@ class Door:
         if by is not None:
             subjects["actor"] = by
         subjects["jurisdiction"] = Subject("jurisdiction", stand.jurisdiction if stand is not None else "CN")
-        p: dict[str, Any] = {}
+        p: dict[str, Any] = dict(change.named)
         if caller.key_id:
             p["key"] = caller.key_id
         if stand is not None:
@@ -645,11 +663,13 @@ class Door:
             by=by,
             rule=rule,
             why=reason if reason in here.policy.reasons else None,
-            basis=[*change.basis, *(judged.verdict.terms.basis if judged is not None else ())],
+            basis=list(
+                dict.fromkeys((*change.basis, *(judged.verdict.terms.basis if judged is not None else ())))
+            ),
             p=p,
             subjects=subjects,
             personal=personal,
-            sealed_for=change.sealed_for or target,
+            sealed_for=change.sealed_for or subjects.get("person", target),
             links=change.links,
             effects=change.effects if answer.outcome == "done" else (),
             told=[subject for subject in dict.fromkeys(subjects.values()) if subject not in self._named],

@@ -25,6 +25,8 @@ from service.domain.groups.mutes import ExpireMute, ExpireMuteAll
 from service.domain.groups.ranking import ExpireOverride, RankGroup
 from service.domain.ownership.succession import OpenSuccession, Orphan, Succeed
 from service.domain.ownership.transfer import ExpireTransfer
+from service.domain.retention.facts import later
+from service.domain.retention.purge import Purge
 from service.door import Door
 from service.editions import Editions
 
@@ -40,13 +42,14 @@ WALK = 2000
 class Due(NamedTuple):
     """One kind of what falls due: the statement of sweep.sql that finds it, and the act that ends it.
 
-    `make` takes a row of the statement. `days`: the parameter that says how many days it may wait; without it the row itself
-    says until when.
+    `make` takes a row of the statement. `days`, `months`: the parameter that says how long it may wait; without it the row
+    itself says until when.
     """
 
     query: str
     make: Callable[[Any], Action]
     days: str = ""
+    months: str = ""
 
 
 #: In the order in which one turn goes through them. Who cannot be succeeded is orphaned: the same groups, asked again.
@@ -66,6 +69,16 @@ DUE: tuple[Due, ...] = (
     Due("approvals_due", lambda row: ExpireApproval(approval_id=row["approval_id"])),
     Due("successions_due", lambda row: Succeed(group_id=row["group_id"])),
     Due("successions_due", lambda row: Orphan(group_id=row["group_id"])),
+    Due(
+        "old_answers_due",
+        lambda row: Purge(klass="first_answers", before=row["before"]),
+        days="request_key_keep_d",
+    ),
+    Due(
+        "old_effects_due",
+        lambda row: Purge(klass="effects", before=row["before"]),
+        months="log_retention_months",
+    ),
 )
 
 
@@ -126,8 +139,10 @@ class Sweep:
     async def _end(self, due: Due) -> int:
         """Batch by batch; what the door does not end is left for the next turn, and what stands behind it is not."""
         now = self._clock.now()
-        days = getattr(self._editions.at(now).parameters, due.days) if due.days else 0
-        before = now - dt.timedelta(days=days)
+        parameters = self._editions.at(now).parameters
+        before = now - dt.timedelta(days=getattr(parameters, due.days) if due.days else 0)
+        if due.months:
+            before = later(now, -getattr(parameters, due.months))
         done = skipped = 0
         while True:
             async with self._db.read() as db:

@@ -91,3 +91,20 @@ SELECT
         )
     ), '{}') AS lost
 FROM walked LEFT JOIN person p ON p.person_id = walked.owner_id;
+
+-- name: old_answers_due
+-- Whether first answers are a day past :before, so that a purge takes a day's worth and not a second's.
+SELECT :before::timestamptz AS before
+WHERE EXISTS (SELECT FROM request_key WHERE at < :before::timestamptz - interval '1 day')
+LIMIT :most OFFSET :skipped;
+
+-- name: old_effects_due
+-- Whether effects that nothing holds are a day past :before. They stand in the order of time, or nearly.
+SELECT :before::timestamptz AS before
+WHERE EXISTS (
+    SELECT FROM (SELECT at, rid FROM outbox ORDER BY id LIMIT 1000) o
+    WHERE o.at < :before::timestamptz - interval '1 day' AND NOT EXISTS (
+        SELECT FROM held h JOIN record r ON r.rid = o.rid WHERE position(h.tag IN r.tags) % 32 = 1
+    )
+)
+LIMIT :most OFFSET :skipped;

@@ -79,13 +79,13 @@ FROM pending p WHERE NOT EXISTS (SELECT FROM record WHERE id = p.id)
 """
 
 RECORDS = """
-SELECT rid, record_hash, body, tags, at, act, out,
+SELECT rid, record_hash, body, tags, at, act, out, retired_by,
     ARRAY(SELECT tag FROM record_tag WHERE record_id = record.id ORDER BY tag) AS prefixes
 FROM record ORDER BY id
 """
 
 FIELDS = """
-SELECT f.record_id, f.name, f.key_type, f.key_id, f.sealed, k.wrapped
+SELECT f.record_id, f.name, f.key_type, f.key_id, f.sealed, f.deleted_by, k.wrapped
 FROM record_field f LEFT JOIN subject_key k ON (k.type, k.id) = (f.key_type, f.key_id)
 """
 
@@ -95,7 +95,12 @@ async def faults(reader: Reader, keys: TrailKeys) -> list[str]:
     found = [row[0] for row in await reader.fetch(FAULTS.replace(":made", "$1"), MADE)]
     found += await _unknown_records(reader)
     bodies: dict[str, dict[str, Any]] = {}
+    retired: dict[str, str] = {}
     for row in await reader.fetch(RECORDS):
+        if row["body"] is None:
+            bodies[row["rid"]] = {"sd": {}}
+            retired[row["rid"]] = row["retired_by"]
+            continue
         try:
             body = read_record(row["body"])
         except ValueError as error:
@@ -117,6 +122,11 @@ async def faults(reader: Reader, keys: TrailKeys) -> list[str]:
             for what, fits in told.items()
             if not fits
         ]
+    found += [
+        f"record {rid} lost its body to {by}, which orders no such thing"
+        for rid, by in retired.items()
+        if not _orders(bodies.get(by, {}), "record.retire")
+    ]
     found += _unopened(await reader.fetch(FIELDS), bodies, keys)
     for row in await reader.fetch("SELECT tag, type, id FROM subject_name"):
         if keys.tag(row["type"], row["id"]) != row["tag"]:
@@ -141,11 +151,21 @@ async def _unknown_records(reader: Reader) -> list[str]:
     return [row[0] for row in await reader.fetch(_queries[0], MADE)]
 
 
+def _orders(body: dict[str, Any], *acts: str) -> bool:
+    """Whether this is the record of a deletion: done, of one of these acts, with a legal basis."""
+    return body.get("act") in acts and body["out"] == "done" and bool(body["basis"])
+
+
 def _unopened(rows: list[Any], bodies: dict[str, dict[str, Any]], keys: TrailKeys) -> list[str]:
     """Sealed values that do not open to what their record committed to."""
     found: list[str] = []
     for row in rows:
         what = f"field {row['name']} of record {row['record_id']}"
+        if row["deleted_by"] is not None:
+            orders = ("field.redact", "person.erase", "record.retire")
+            if row["sealed"] is not None or not _orders(bodies.get(row["deleted_by"], {}), *orders):
+                found.append(f"{what}: {row['deleted_by']} orders no deletion")
+            continue
         committed = bodies.get(row["record_id"], {}).get("sd", {}).get(row["name"])
         if committed is None:
             found.append(f"{what}: the record knows nothing of it")

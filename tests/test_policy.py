@@ -29,7 +29,7 @@ from service.policy.edition import FILES, read_folder
 
 FOLDER = Path(__file__).resolve().parents[1] / "policies"
 VERBS = {
-    "person": ("register", "verify", "update_facts", "accept_terms", "close"),
+    "person": ("register", "verify", "update_facts", "accept_terms", "close", "erase"),
     "operator": ("register", "verify", "update_facts"),
     "group": (
         "register", "update_facts", "update_profile", "rank", "override_tier", "expire_override", "join",
@@ -48,6 +48,10 @@ VERBS = {
     "key": ("issue", "revoke"),
     "edition": ("adopt",),
     "trail": ("read", "export"),
+    "legal_hold": ("set", "release"),
+    "field": ("redact",),
+    "record": ("retire",),
+    "retention": ("purge",),
 }  # fmt: skip
 ACTIONS = frozenset(f"{noun}.{verb}" for noun, verbs in VERBS.items() for verb in verbs)
 HEADER = "id,effect,standing,action,relation,tier,persons,terms,basis,comment"

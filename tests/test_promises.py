@@ -108,7 +108,7 @@ IDENTITY = re.compile(
 CLOSED = re.compile(
     r"(^|_)(id|record|by|person|person_id|record_hash|sha256)$|^(code|klass|kind|type|action|act|out|state|standing|by_standing"
     r"|jurisdiction|join_mode|minors?|identity_status|dissolved_how|ended_how|closed_how|supersedes|prefix|digest|rid|tag|"
-    r"target_type|key_type|invited_by|version|granted_by)$"
+    r"target_type|subject_type|key_type|reason|invited_by|version|granted_by)$"
 )
 
 

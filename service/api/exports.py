@@ -185,6 +185,8 @@ async def read_receipt(request: Request[Any, Any, Any]) -> Response[bytes]:
     if not found or not _may_have(known, found[0].body["by"], keys):
         raise Refusal(Code.UNKNOWN)
     body = await reading.body_of(db, record_id)
+    if body is None:
+        raise Refusal(Code.UNKNOWN)
     receipt = evidence.receipt(state.sequencer.genesis, keys, body)
     return Response(receipt + b"\n", media_type="application/json", headers=_PRIVATE)
 

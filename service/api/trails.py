@@ -54,7 +54,10 @@ class By(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrailItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One record, told: `record` is its body as hashed. `fields` are personal values opened, `withheld` those not."""
+    """One record, told: `record` is its body as hashed. `fields` are personal values opened, `withheld` those not.
+
+    `retired_by`: the record by which the body was deleted after its term; `record` is then null, and `by.kind` is `retired`.
+    """
 
     record_id: str
     at: str
@@ -69,7 +72,8 @@ class TrailItem(msgspec.Struct, frozen=True, kw_only=True):
     links: list[str]
     fields: dict[str, Any]
     withheld: list[str]
-    record: dict[str, Any]
+    record: dict[str, Any] | None
+    retired_by: str | None
 
 
 class TrailPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -345,8 +349,9 @@ async def _record(db: Db, record_id: str) -> Found:
 
 
 def _target(found: Found) -> Subject:
-    """What the act of a record was about. Raises Refusal `unknown` where nobody has told its tag."""
-    target = found.who().get("target")
+    """What the act of a record was about; of a retired one, whom it concerned. Raises Refusal `unknown` where no tag was told."""
+    told = (one for one in found.subjects if one is not None)
+    target = found.who().get("target") if found.retired_by is None else next(told, None)
     if target is None:
         raise Refusal(Code.UNKNOWN)
     return target
@@ -379,7 +384,8 @@ def _item(found: Found, fields: dict[str, Any]) -> TrailItem:
         links=body["links"],
         fields=fields,
         withheld=sorted(body["sd"].keys() - fields.keys()),
-        record=body,
+        record=body if found.retired_by is None else None,
+        retired_by=found.retired_by,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,7 @@ import msgspec
 from service.action import (
     Action,
     Change,
+    Deed,
     Effect,
     Id,
     Need,
@@ -55,6 +57,7 @@ class Approval(Row, frozen=True, kw_only=True):
     target_id: str
     body: bytes | None
     digest: str
+    salt: bytes | None = None
     proposer: Caller
     parties: list[str]
     persons_needed: int
@@ -78,6 +81,7 @@ class Approval(Row, frozen=True, kw_only=True):
             self,
             state=state,
             body=None,
+            salt=None,
             ended_at=here.at,
             ended_record=here.record_id,
             version=self.version + 1,
@@ -86,7 +90,7 @@ class Approval(Row, frozen=True, kw_only=True):
 
 def propose(action: Action, here: Situation, stand: Stand, persons: int) -> Approval:
     """Return the approval that waits for the other `persons - 1` humans (2 or 3 in all) to agree to `action`."""
-    body = msgspec.json.encode(action)
+    body, salt = msgspec.json.encode(action), os.urandom(32)
     target = action.target(here)
     return Approval(
         approval_id=here.record_id,
@@ -94,7 +98,9 @@ def propose(action: Action, here: Situation, stand: Stand, persons: int) -> Appr
         target_type=target.type,
         target_id=target.id,
         body=body,
-        digest=hashlib.sha256(body).hexdigest(),
+        # The digest stays, in the record too: without the salt nobody can try out what a note may have said.
+        digest=hashlib.sha256(salt + body).hexdigest(),
+        salt=salt,
         proposer=here.caller,
         parties=sorted({*stand.parties, *staff.humans(here)}),
         persons_needed=persons,
@@ -183,14 +189,17 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
 
     def _take_effect(self, here: Situation, approval: Approval) -> Change:
         act = approval.proposed()
-        then = here.seen_as(approval.proposer)
+        then = here.seen_as(approval.proposer, own_record=act.own_record)
         try:
             stand = act.stand(then)
             if stand.gone is not None:
                 raise Refusal(stand.gone)
-            change = judge(act, then, stand).change
+            judged = judge(act, then, stand)
         except Refusal as refusal:
             raise Refusal(Code.FACTS_CHANGED, now=refusal.code.value, **refusal.data) from refusal
+        change = judged.change
+        if act.own_record:
+            change = self._set_going(approval, Deed(act, then, judged))
         change.writes.append(approval.ended(here, "granted"))
         change.links.extend([approval.approval_id, *(grant.record for grant in approval.granted_by)])
         change.links = [link for link in dict.fromkeys(change.links) if link != here.record_id]
@@ -203,6 +212,20 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
             "granted": approval.action,
         }
         return change
+
+    @staticmethod
+    def _set_going(approval: Approval, deed: Deed) -> Change:
+        """The yes alone; what it sets going is written by it, and told in the deed's record, by who asked, after this one."""
+        done = deed.judged.change
+        yes = [grant.record for grant in approval.granted_by]
+        done.links = list(dict.fromkeys([*done.links, approval.approval_id, *yes]))
+        return Change(
+            writes=list(done.writes),
+            about=done.about,
+            forgets=done.forgets,
+            deed=deed,
+            result={**done.result, "deed_id": deed.here.record_id},
+        )
 
 
 class RefuseApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.refuse"):

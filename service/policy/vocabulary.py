@@ -56,6 +56,8 @@ NOUNS: Final = (
     "access",
     "legal_hold",
     "retention",
+    "field",
+    "record",
     "trail",
 )
 INSTRUMENTS: Final = (

@@ -108,8 +108,9 @@ class Exporter:
         await self._map_line(db, writer, tag, size)
         if known is not None:
             writer.subject(known.n, known.root, known.left, known.right)
-            async for shown in self._records(db, known.number, a, b, opened=asked.opened):
+            async for shown in self._records(db, size, known.number, a, b, opened=asked.opened):
                 writer.record(shown)
+            await self._cite(db, writer, size)
         writer.nodes(await stored.log_hashes(db, writer.gaps()))
         writer.end()
 
@@ -122,17 +123,40 @@ class Exporter:
         writer.map(size - 1, entry["entry"], members.items(), self._map.path(bucket))
 
     async def _records(
-        self, db: Reader, number: int, a: int, b: int, *, opened: bool
+        self, db: Reader, size: int, number: int, a: int, b: int, *, opened: bool
     ) -> AsyncIterator[Shown]:
         for start in range(a, b, _AT_ONCE):
             rows = await sql.records(db, subject_id=number, start=start, end=min(b, start + _AT_ONCE))
-            fields = await self._opened(db, rows) if opened else {}
-            for row in rows:
-                shown = fields.get(row["rid"], {})
-                names: Any = parse(row["body"])["sd"]
-                withheld = dict.fromkeys(names.keys() - shown.keys())
-                yield Shown(row["idx"], row["entry"], row["body"], shown, withheld)
+            for shown in await self._shown(db, rows, size, opened=opened):
+                yield shown
             await asyncio.sleep(0)
+
+    async def _shown(self, db: Reader, rows: Sequence[Any], size: int, *, opened: bool) -> list[Shown]:
+        """The records as the reader may see them. A deletion that is not yet in the log cannot be named: so null stands there."""
+        fields = await self._opened(db, rows) if opened else {}
+        deleted: dict[str, dict[str, str]] = {}
+        for row in await sql.deleted(db, rids=[row["rid"] for row in rows], size=size):
+            deleted.setdefault(row["record_id"], {})[row["name"]] = row["deleted_by"]
+        found: list[Shown] = []
+        for row in rows:
+            if row["body"] is None:
+                found.append(Shown(row["idx"], row["entry"], None, gone=row["retired_by"]))
+                continue
+            shown, by = fields.get(row["rid"], {}), deleted.get(row["rid"], {})
+            names: Any = parse(row["body"])["sd"]
+            withheld = {name: by.get(name) for name in names.keys() - shown.keys()}
+            found.append(Shown(row["idx"], row["entry"], row["body"], shown, withheld))
+        return found
+
+    async def _cite(self, db: Reader, writer: BundleWriter, size: int) -> None:
+        """Cite the deletions that what was shown relies on. Raises NotPublished while one is not yet in the log."""
+        if not writer.needed:
+            return
+        rows = await sql.cited(db, rids=sorted(writer.needed), size=size)
+        for shown in await self._shown(db, rows, size, opened=False):
+            writer.cited(shown)
+        if writer.needed:
+            raise NotPublished
 
     async def _opened(self, db: Reader, rows: Sequence[Any]) -> dict[str, dict[str, tuple[bytes, Any]]]:
         """Salt and value of the personal fields that still can be opened, by record and name."""

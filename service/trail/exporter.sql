@@ -18,8 +18,8 @@ SELECT l.seq, e.entry FROM subject_leaf l JOIN log_entry e ON e.idx = l.idx
 WHERE l.subject_id = :subject_id AND l.seq < :n ORDER BY l.seq;
 
 -- name: records
--- Records of a subject by their numbers, with their entries.
-SELECT l.idx, e.entry, r.rid, r.body
+-- Records of a subject by their numbers, with their entries. A retired one has no body, and who retired it.
+SELECT l.idx, e.entry, r.rid, r.body, r.retired_by
 FROM subject_leaf l JOIN log_entry e ON e.idx = l.idx JOIN record r ON r.id = e.record_id
 WHERE l.subject_id = :subject_id AND l.seq >= :start AND l.seq < :end ORDER BY l.seq;
 
@@ -27,4 +27,17 @@ WHERE l.subject_id = :subject_id AND l.seq >= :start AND l.seq < :end ORDER BY l
 -- Sealed personal fields with the wrapped keys that still exist.
 SELECT f.record_id, f.name, f.key_type, f.key_id, f.sealed, k.wrapped
 FROM record_field f JOIN subject_key k ON k.type = f.key_type AND k.id = f.key_id
-WHERE f.record_id = ANY(:rids::text[]);
+WHERE f.record_id = ANY(:rids::text[]) AND f.sealed IS NOT NULL;
+
+-- name: deleted
+-- Personal fields that were deleted, each with the record that ordered it, if that is in the log below a size.
+SELECT f.record_id, f.name, f.deleted_by
+FROM record_field f JOIN record d ON d.rid = f.deleted_by JOIN log_entry e ON e.record_id = d.id
+WHERE f.record_id = ANY(:rids::text[]) AND e.idx < :size;
+
+-- name: cited
+-- Records in the log below a size by their ids, with their entries, in their order.
+SELECT e.idx, e.entry, r.rid, r.body, r.retired_by
+FROM record r JOIN log_entry e ON e.record_id = r.id
+WHERE r.rid = ANY(:rids::text[]) AND e.idx < :size AND r.body IS NOT NULL
+ORDER BY e.idx;

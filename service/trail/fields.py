@@ -109,10 +109,10 @@ class Keyring:
         self._remember(place, key)
         return key
 
-    def forget(self, wrapped: bytes) -> None:
-        """Drop the unwrapped key from memory: the erasure of a person must leave no copy here."""
+    def forget(self, *, tag: bytes) -> None:
+        """Drop the unwrapped keys of a subject from memory: the erasure of a person must leave no copy here."""
         with self._lock:
-            for place in [place for place in self._unwrapped if place[0] == wrapped]:
+            for place in [place for place in self._unwrapped if place[2] == tag]:
                 del self._unwrapped[place]
 
     def _remember(self, place: tuple[bytes, str, bytes], key: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.action import Subject
+from service.clock import to_us
 from service.db import Db, queries
 from service.trail.append import prefix
 from service.trail.fields import SealError, open_sealed
@@ -36,12 +37,14 @@ class Filter(NamedTuple):
 class Found(NamedTuple):
     """One record: its place in the log of this house, its decoded body, and its subjects in the order of `subj`.
 
-    A subject is None where nobody has told its tag.
+    A subject is None where nobody has told its tag. `retired_by`: the record that deleted the body after its term; what the
+    database still knows of it then stands for the body.
     """
 
     place: int
     body: dict[str, Any]
     subjects: list[Subject | None]
+    retired_by: str | None = None
 
     @property
     def record_id(self) -> str:
@@ -106,8 +109,8 @@ async def place_of(db: Db, record_id: str) -> int | None:
         return await sql.record_place(reader, rid=record_id)
 
 
-async def body_of(db: Db, record_id: str) -> bytes:
-    """The bytes of a record that were hashed; the record must exist."""
+async def body_of(db: Db, record_id: str) -> bytes | None:
+    """The bytes of a record that were hashed, None if they were retired; the record must exist."""
     async with db.read() as reader:
         [row] = await sql.records_by_id(reader, rids=[record_id])
     return row["body"]
@@ -145,6 +148,27 @@ async def _with_subjects(reader: Any, rows: Sequence[Any]) -> list[Found]:
         else {}
     )
     return [
-        Found(row["id"], msgspec.json.decode(row["body"]), [known.get(tag) for tag in of_record])
+        Found(row["id"], _body(row, of_record), [known.get(tag) for tag in of_record], row["retired_by"])
         for row, of_record in zip(rows, split, strict=True)
     ]
+
+
+def _body(row: Any, tags: Sequence[bytes]) -> dict[str, Any]:
+    """The decoded body; of a retired one what is left: when and what, and whom it concerned."""
+    if row["body"] is not None:
+        return msgspec.json.decode(row["body"])
+    return {
+        "act": row["act"],
+        "basis": [],
+        "by": {"kind": "retired", "standing": None, "tag": None},
+        "id": row["rid"],
+        "links": [row["retired_by"]],
+        "out": row["out"],
+        "p": {},
+        "policy": "",
+        "rule": None,
+        "sd": {},
+        "subj": [tag.hex() for tag in tags],
+        "ts_us": to_us(row["at"]),
+        "why": None,
+    }

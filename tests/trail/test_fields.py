@@ -104,7 +104,7 @@ def test_a_keyring_remembers_so_many() -> None:
     ring.unwrap(wrapped[1], purpose="record.fields", tag=bytes([1]) * 32)
     ring.unwrap(wrapped[0], purpose="record.fields", tag=bytes([0]) * 32)
     assert [place[0] for place in kept] == [wrapped[1], wrapped[0]]
-    ring.forget(wrapped[1])
+    ring.forget(tag=bytes([1]) * 32)
     assert [place[0] for place in kept] == [wrapped[0]]
 
 

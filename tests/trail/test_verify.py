@@ -265,6 +265,22 @@ def deletion_by_another(**changes: Any) -> Case:
     return small_log(build)
 
 
+def erasure_of_another(target: str) -> Case:
+    """Record 1 about Ann says its field went with an erasure that concerns her group too, and erases `target`."""
+    by = "01a0c450-6f84-7000-8000-000000000002"
+
+    def build(log: MemoryLog, add: Callable[..., int]) -> None:
+        index = add(1, fields={"name": "Ann"})
+        subjects = ["group:g1", "person:Ann", "person:Bob"]
+        place = log.tags(*subjects).index(log.tags(target)[0])
+        p = {"who": {"target": place}}
+        record, _ = log.draft(2, subjects, T0 + 2 * SECOND, act="person.erase", p=p)
+        log.record(record, T0 + 2 * SECOND)
+        log.shown[index] = Shown(index, log.shown[index].entry, log.shown[index].record, {}, {"name": by})
+
+    return small_log(build)
+
+
 def retirement(**changes: Any) -> Case:
     def build(log: MemoryLog, add: Callable[..., int]) -> None:
         index = add(1)
@@ -678,6 +694,7 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_REDACTION", "it names another field", lambda: deletion(p={"fields": ["phone"], "record": "x"})),
     ("E_REDACTION", "it is about others", deletion_by_another),
     ("E_REDACTION", "it erases another", lambda: deletion_by_another(act="person.erase", p={})),
+    ("E_REDACTION", "it erases another of the same group", lambda: erasure_of_another("person:Bob")),
     ("E_REDACTION", "it is not shown", _unshown_deletion),
     ("E_REDACTION", "it retires others", lambda: retirement(p={"from_index": 2, "to_index": 3})),
     ("E_REDACTION", "it retires nothing", lambda: retirement(act="person.erase", p={})),
@@ -732,7 +749,7 @@ def test_no_code_is_without_a_bundle_that_reaches_it():
 def test_a_deletion_as_it_should_be_is_accepted(tmp_path):
     """Redaction, erasure and retirement are accepted when the record that orders them is shown."""
     erased = deletion(act="person.erase", p={})
-    for case in (deletion(), erased, retirement()):
+    for case in (deletion(), erased, erasure_of_another("person:Ann"), retirement()):
         assert case.judge(tmp_path).outcome == "ACCEPTED"
 
 

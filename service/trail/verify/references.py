@@ -41,7 +41,7 @@ class Deletion:
             return None
         tags = frozenset(map(bytes.fromhex, record["subj"]))
         if act == "person.erase":
-            return cls(index, act, tags)
+            return cls(index, act, _erased(p, record["subj"]) or tags)
         if act == "record.retire":
             start, end = p.get("from_index"), p.get("to_index")
             if type(start) is int and type(end) is int:
@@ -121,6 +121,18 @@ class References:
             rest = packed[_ID_BYTES + 8 :]
             if not (_redacts(deletion, rest) if rest else _retires(deletion, index)):
                 raise Fault("E_REDACTION", index=index)
+
+
+def _erased(p: dict[str, Any], subjects: list[str]) -> frozenset[bytes]:
+    """Whom an erasure says it erases, among its subjects; empty if it does not say.
+
+    Without this an erasure would excuse the absence of values of anybody in the same territory.
+    """
+    who = p.get("who")
+    place = who.get("target") if type(who) is dict else None
+    if type(place) is not int or not 0 <= place < len(subjects):
+        return frozenset()
+    return frozenset((bytes.fromhex(subjects[place]),))
 
 
 def _retires(deletion: Deletion, index: int) -> bool:

@@ -1,0 +1,74 @@
+-- name: gate
+-- One at a time: who sets a hold, and who deletes. Ends with the transaction.
+SELECT pg_advisory_xact_lock(hashtextextended('mandate.retention', 0))::text;
+
+-- name: erasable
+-- What the erasure of these people would delete, what holds it, and which proposals still name them.
+SELECT p.person_id, count(o.name) AS values, max(r.at) AS newest_at,
+    ARRAY(
+        SELECT DISTINCT h.hold_id FROM held h
+        WHERE (h.subject_type = 'person' AND h.subject_id = p.person_id) OR EXISTS (
+            SELECT FROM openings_of(p.person_id) v JOIN record c ON c.rid = v.record_id
+            WHERE position(h.tag IN c.tags) % 32 = 1
+        )
+    ) AS holds,
+    ARRAY(
+        SELECT a.approval_id FROM approval a
+        WHERE a.state = 'open' AND a.action <> 'person.erase' AND (
+            (a.target_type = 'person' AND a.target_id = p.person_id)
+            OR position(convert_to(to_json(p.person_id)::text, 'UTF8') IN a.body) > 0
+        )
+    ) AS waiting,
+    ARRAY(
+        SELECT w.operator_id FROM operator w
+        WHERE w.kind = 'person' AND w.answerable_person = p.person_id ORDER BY w.operator_id
+    ) AS operators
+FROM unnest(:people::text[]) AS p (person_id)
+LEFT JOIN LATERAL openings_of(p.person_id) o ON true
+LEFT JOIN record r ON r.rid = o.record_id
+GROUP BY p.person_id;
+
+-- name: redactable
+-- These records: whom they concern, which of their values are still there, and what holds them. Those without body are gone.
+SELECT r.rid AS record_id, r.at,
+    (convert_from(r.body, 'UTF8')::jsonb -> 'p' -> 'who' ->> 'target')::bigint AS target,
+    (
+        SELECT coalesce(array_agg(ARRAY[n.type, n.id] ORDER BY n.tag), '{}') FROM subject_name n
+        WHERE n.tag = ANY(ARRAY(
+            SELECT substr(r.tags, at, 32) FROM generate_series(1, length(r.tags), 32) AS at
+        ))
+    ) AS subjects,
+    ARRAY(SELECT f.name FROM record_field f WHERE f.record_id = r.rid AND f.sealed IS NOT NULL ORDER BY f.name) AS fields,
+    ARRAY(SELECT h.hold_id FROM held h WHERE position(h.tag IN r.tags) % 32 = 1) AS holds
+FROM record r
+WHERE r.rid = ANY(:rids::text[]) AND r.body IS NOT NULL;
+
+-- name: retirable^
+-- Bodies of the entries from :start up to and without :end, and what holds any of them.
+SELECT s.size,
+    (SELECT count(*) FROM bodies_between(:start, :end)) AS bodies,
+    (SELECT max(r.at) FROM bodies_between(:start, :end) b JOIN record r USING (id)) AS newest_at,
+    ARRAY(
+        SELECT h.hold_id FROM held h WHERE EXISTS (
+            SELECT FROM bodies_between(:start, :end) b JOIN record r USING (id) WHERE position(h.tag IN r.tags) % 32 = 1
+        )
+    ) AS holds
+FROM log_state s;
+
+-- name: old_answers
+-- First answers from before an instant, the oldest first. They speak of requests, not of subjects: no hold covers them.
+SELECT key FROM request_key WHERE at < :before ORDER BY at LIMIT :most;
+
+-- name: purge_answers!
+DELETE FROM request_key WHERE key = ANY(:rows::bytea[]);
+
+-- name: old_effects
+-- Effects from before an instant whose acts concern nothing that is held, in their order.
+SELECT o.id FROM outbox o
+WHERE o.at < :before AND NOT EXISTS (
+    SELECT FROM held h JOIN record r ON r.rid = o.rid WHERE position(h.tag IN r.tags) % 32 = 1
+)
+ORDER BY o.id LIMIT :most;
+
+-- name: purge_effects!
+DELETE FROM outbox WHERE id = ANY(:rows::bigint[]);
