@@ -45,6 +45,7 @@ from service.settings import Settings
 from service.sweep import Sweep
 from service.trail.exporter import Exporter
 from service.trail.keys import TrailKeys
+from service.trail.receipts import Receipts
 from service.trail.sequencer import Sequencer
 from service.watch import Watching
 
@@ -100,6 +101,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 settings, db, keys, chosen, lambda: editions.at(chosen.now()).edition
             )
             genesis = await sequencer.start()
+            door.receipts = Receipts(genesis, keys)
             app.state.exporter = Exporter(db, keys, genesis.map_bits)
             following = asyncio.create_task(editions.follow(), name="editions")
             if settings.sweep_seconds:

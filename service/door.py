@@ -27,8 +27,9 @@ from service.domain.keys import ApiKey, contains
 from service.errors import Code, Refusal, problem
 from service.policy import Policy
 from service.rows import LOCK_ORDER, Row, Wanted, look_at
-from service.trail.append import Entry, FirstAnswer, Request, append
+from service.trail.append import Entry, FirstAnswer, Request, append, bodies
 from service.trail.keys import TrailKeys
+from service.trail.receipts import Receipts
 from service.trail.writing import uuid7
 
 sql = queries(__file__)
@@ -91,7 +92,10 @@ class Watch(Protocol):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the caller is told: an HTTP status and the exact bytes; the same again for the same request key."""
+    """What the caller is told: an HTTP status and the exact bytes; the same again for the same request key.
+
+    `record`: the bytes of the record it speaks of, from which its receipt is made once they are committed.
+    """
 
     status: int
     body: bytes
@@ -100,6 +104,7 @@ class Answer(msgspec.Struct, frozen=True):
     code: str = ""
     rule: str = ""
     stranger: bool = False
+    record: bytes | None = None
 
 
 class Checked(NamedTuple):
@@ -177,6 +182,8 @@ class Door:
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
+        self.receipts: Receipts | None = None
+        """What signs the receipts, from when entry 0 of the log is known; nobody outside is answered before."""
 
     # Opening and closing
 
@@ -346,13 +353,20 @@ class Door:
                 asked.more = ()
                 self._waiting.append(asked)
             else:
-                self._deliver(asked, answer)
+                self._deliver(asked, self._receipted(answer))
+
+    def _receipted(self, answer: Answer) -> Answer:
+        """The answer with the receipt of its record, once that is committed: a member more, the same bytes each time."""
+        if answer.record is None or self.receipts is None:
+            return answer
+        body = answer.body[:-1] + b',"receipt":' + self.receipts.receipt(answer.record) + b"}"
+        return msgspec.structs.replace(answer, body=body, record=None)
 
     async def _refuse_alone(self, asked: Asked, refusal: Refusal) -> None:
         """Record a refusal that only a constraint found."""
         try:
             answers, _ = await self._db.run(lambda tx: self._set(tx, [asked], refusal=refusal))
-            self._deliver(asked, answers[id(asked)])
+            self._deliver(asked, self._receipted(answers[id(asked)]))
         except (DatabaseUnavailable, asyncpg.PostgresError):
             self._fail([asked], Refusal(Code.TRAIL_UNAVAILABLE))
 
@@ -402,8 +416,18 @@ class Door:
             answers[id(outcome.asked)] = answer
             if answer.record_id:
                 entries += self._entries(outcome, answer)
+        written: dict[str, bytes] = {}
         if entries:
-            await append(tx, entries, self._keys, at=at, edition=policy.edition)
+            made = await append(tx, entries, self._keys, at=at, edition=policy.edition)
+            written = {entry.record_id: body for entry, body in zip(entries, made, strict=True)}
+        if again := [
+            one.record_id for one in answers.values() if one.record_id and one.record_id not in written
+        ]:
+            written |= await bodies(tx, again)
+        answers = {
+            asked: msgspec.structs.replace(one, record=written.get(one.record_id))
+            for asked, one in answers.items()
+        }
         self._forget(outcomes)
         return answers, {subject for entry in entries for subject in entry.told}
 
@@ -415,7 +439,7 @@ class Door:
             first = None if request is None else facts[FirstAnswer][request.key,]
             if request is not None and first is not None:
                 answers[id(asked)] = (
-                    Answer(first.status, first.answer, outcome="repeated")
+                    Answer(first.status, first.answer, _told(first.answer), outcome="repeated")
                     if first.asked == request.asked
                     else _unrecorded(Refusal(Code.REQUEST_KEY_REUSED))
                 )
@@ -677,6 +701,15 @@ class Door:
             status=answer.status,
             answer=answer.body,
         )
+
+
+def _told(answer: bytes) -> str:
+    """The id of the record that a kept answer speaks of."""
+    return msgspec.json.decode(answer, type=_Recorded).record_id
+
+
+class _Recorded(msgspec.Struct):
+    record_id: str = ""
 
 
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)

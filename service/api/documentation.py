@@ -182,6 +182,11 @@ def document(app: Litestar) -> dict[str, Any]:
         "enum": [code.value for code in Code],
         "description": "Stable; titles are not.",
     }
+    for one in ("Receipt", "Problem"):
+        schemas[one]["properties"]["receipt"] = {
+            "$ref": f"{_SCHEMAS}SignedReceipt",
+            "description": "Where the answer speaks of a record: the signed promise that the log will hold it. Keep it.",
+        }
     found["components"] |= _shared()
     shown = {one.operation_id: one.opt["shown"] for one in _handlers(app) if "shown" in one.opt}
     tags: set[str] = set()

@@ -113,8 +113,13 @@ def write(
     )
 
 
-async def append(tx: Tx, entries: Sequence[Entry], keys: TrailKeys, *, at: dt.datetime, edition: str) -> None:
-    """Append the records in the order given, with their pending rows, tags, first answers, effects and sealed fields."""
+async def append(
+    tx: Tx, entries: Sequence[Entry], keys: TrailKeys, *, at: dt.datetime, edition: str
+) -> list[bytes]:
+    """Append the records in the order given, with their pending rows, tags, first answers, effects and sealed fields.
+
+    Returns their bytes.
+    """
     commitments = await _seal_fields(tx, entries, keys)
     written = [
         write(entry, keys, at=at, edition=edition, commitments=commitments.get(entry.record_id, {}))
@@ -146,6 +151,12 @@ async def append(tx: Tx, entries: Sequence[Entry], keys: TrailKeys, *, at: dt.da
         told_types=[subject.type for _, subject in told],
         told_ids=[subject.id for _, subject in told],
     )
+    return [one.body for one in written]
+
+
+async def bodies(tx: Tx, record_ids: Sequence[str]) -> dict[str, bytes]:
+    """The bytes of records by id; none for those that are retired."""
+    return {row["rid"]: row["body"] for row in await sql.bodies(tx, rids=list(record_ids)) if row["body"]}
 
 
 async def _seal_fields(tx: Tx, entries: Sequence[Entry], keys: TrailKeys) -> dict[str, dict[str, bytes]]:

@@ -35,6 +35,10 @@ WITH r AS (
 )
 SELECT count(*) FROM r;
 
+-- name: bodies
+-- The bytes of these records.
+SELECT rid, body FROM record WHERE rid = ANY(:rids::text[]);
+
 -- name: record_fields
 -- Keep the sealed openings of personal fields.
 INSERT INTO record_field (record_id, name, key_type, key_id, sealed)

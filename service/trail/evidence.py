@@ -1,4 +1,4 @@
-"""What the service hands a reader beside bundles: receipts, and the policy file of the verifier."""
+"""What the service hands a reader beside bundles: the policy file of the verifier."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ from typing import Any
 
 from service.trail.entry import Genesis
 from service.trail.keys import TrailKeys
-from service.trail.note import Note, Promise, Signer, to_base64
-from service.trail.record import SUBJECT_TYPES, canonical, read_record, record_hash
+from service.trail.record import SUBJECT_TYPES
 
 SKEW_US = 5_000_000
 """How far two clocks of the house may be apart."""
-
-
-def receipt(genesis: Genesis, keys: TrailKeys, body: bytes) -> bytes:
-    """The receipt of the record with these bytes, as canonical JSON; always the same bytes. Section 4.2."""
-    told = read_record(body)
-    promise = Promise(genesis.origin, told["id"], record_hash(body), told["ts_us"], genesis.mmd_us)
-    text = str(promise)
-    signer = Signer(genesis.receipt_key.name, keys.receipt_seed)
-    note = str(Note(text, (signer.sign(text),)))
-    return canonical({"kind": "receipt", "note": note, "record": to_base64(body)})
 
 
 def trust_policy(genesis: Genesis, keys: TrailKeys | None = None) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import asyncpg
 import pytest
 
 from service.trail import standalone
+from service.trail.note import Note, Promise, signed_by
+from service.trail.record import record_hash
 from service.trail.verify import Verdict, verify_bundle
 from tests.kit import House
 
@@ -222,3 +224,30 @@ async def test_trust_is_public_but_for_the_tag_keys(group: House) -> None:
     await group.refused("refused", "mo", "GET", "/v1/trust")
     await group.refused("refused", "im", "GET", "/v1/trust")
     await group.refused("key_invalid", "im", "GET", "/v1/trust", headers={"authorization": "Bearer x"})
+
+
+async def test_every_answer_that_speaks_of_a_record_carries_its_receipt(group: House) -> None:
+    """S022: done or refused, and the same bytes when asked again; who has no standing gets none."""
+    await group.has_people("zoe")
+    body = {"person_id": "dan", "seconds": 60, "reason": "spam"}
+    done = await group.ask("ann", "POST", "/v1/groups/g/mutes", body, key="once")
+    again = await group.ask("ann", "POST", "/v1/groups/g/mutes", body, key="once")
+    assert again.content == done.content
+    refused = await group.ask("dan", "POST", "/v1/groups/g/mutes", {**body, "person_id": "ann"})
+    genesis = group.app.state.sequencer.genesis
+    for answer in (done, refused):
+        told = answer.json()
+        receipt = told["receipt"]
+        assert await group.do("im", "GET", f"/v1/records/{told['record_id']}/receipt") == receipt
+        note = Note.parse(receipt["note"])
+        assert len(signed_by(note, [genesis.receipt_key])) == 1
+        promise = Promise.parse(note.text)
+        assert promise.record_id == told["record_id"]
+        assert promise.record_hash == record_hash(base64.b64decode(receipt["record"]))
+    stranger = await group.refused("refused", "zoe", "POST", "/v1/groups/g/mutes", body)
+    assert "receipt" not in stranger
+    batch = await group.do(
+        "ann", "POST", "/v1/batches",
+        {"items": [{"action": "group.unmute", "group_id": "g", "person_id": "dan"}]},
+    )  # fmt: skip
+    assert batch["items"][0]["receipt"]["receipt"]["kind"] == "receipt"

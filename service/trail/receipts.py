@@ -1,0 +1,36 @@
+"""Receipts: what the service promises, signed, with the answer to each act (trail-format section 4.2)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from service.trail.entry import Genesis
+from service.trail.keys import TrailKeys
+from service.trail.note import Note, Promise, Signer, to_base64
+from service.trail.record import record_hash
+
+
+class Receipts:
+    """Signs for one log. The same record always gives the same bytes."""
+
+    def __init__(self, genesis: Genesis, keys: TrailKeys) -> None:
+        """`genesis` is entry 0 of the log: it holds its name, the receipt key and how late a record may come."""
+        self._genesis = genesis
+        self._signer = Signer(genesis.receipt_key.name, keys.receipt_seed)
+
+    def receipt(self, body: bytes) -> bytes:
+        """The receipt of the record with these bytes, as canonical JSON: note and record."""
+        told = msgspec.json.decode(body, type=_Told)
+        text = str(
+            Promise(self._genesis.origin, told.id, record_hash(body), told.ts_us, self._genesis.mmd_us)
+        )
+        note = str(Note(text, (self._signer.sign(text),)))
+        # Canonical as it stands: the names are in order, and nothing in it needs another spelling.
+        return msgspec.json.encode({"kind": "receipt", "note": note, "record": to_base64(body)})
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What a receipt says of a record."""
+
+    id: str
+    ts_us: int
