@@ -44,7 +44,7 @@ Territory = Annotated[
     QueryParameter(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})$", description="And all it contains."),
 ]
 
-_NUMBER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[0-9]{1,16}")
 _CURSOR = re.compile(r"[A-Za-z0-9_-]{1,400}")
 #: What does not choose which rows are read, but only where to go on, how many, and why.
 _NOT_FILTERS = frozenset({"cursor", "after", "limit", "purpose"})
