@@ -10,13 +10,12 @@ from typing import Any
 
 import rich_click as click
 
-from service.commands import OUTPUT, CommandError, Later, one_line_errors
+from service.commands import OUTPUT, UNJUDGED, CommandError, Judging, Later, one_line_errors
 from service.settings import Settings, SettingsError
 from service.trail.record import SUBJECT_TYPES
 
 click.rich_click.TEXT_MARKUP = "markdown"
 _HELP = {"help_option_names": ["-h", "--help"]}
-_JUDGED = "Exit code: 0 accepted, 2 the proof failed, 3 it could not be judged."
 _url_option = click.option(
     "--url", envvar="MANDATE_URL", default="http://127.0.0.1:8000", show_default=True, help="The service."
 )
@@ -188,6 +187,44 @@ def verify(arguments: tuple[str, ...]) -> None:
     from service.trail.verify import main as judge
 
     sys.exit(judge(arguments))
+
+
+@main.command(cls=Judging)
+@click.argument("entries", type=_FILE, required=False)
+@click.option("--policy", type=_FILE, required=True, help="Whom you trust, as for `mandate verify`.")
+@click.option("--state", type=_FILE, help="Kept from run to run: the next one goes on where this one ends.")
+@click.option(
+    "--checkpoint", "checkpoints", type=_FILE, multiple=True, help="One that you or a witness kept. Repeat."
+)
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language.")
+@_url_option
+@_key_file
+def replay(entries: Path | None, url: str, key_file: Path | None, lang: str, **given: Any) -> None:
+    """Check the whole log as an auditor: that every logged record stands in the trail of each of its subjects.
+
+    Reads all entries (no personal data) from a running service, with a key of an auditor or of compliance, and holds them
+    against its newest checkpoint and those given. Or from a file, ENTRIES, as `GET /v1/log-entries` answers it: then only
+    against checkpoints given, without any service. Exit code: 0 accepted, 2 the log is not what it should be, 3 it could
+    not be judged. For example:
+
+        mandate replay --policy trust.json --state replay.state --checkpoint kept-by-our-witness
+    """
+    with one_line_errors(UNJUDGED):
+        from service.commands.client import opened
+        from service.commands.replay import Given
+        from service.commands.replay import replay as run
+
+        api = None if entries else opened((url, key_file))
+        sys.exit(run(Given(entries=entries, **given), api, lang))
+
+
+@main.group(cls=Later, module="service.commands.receipt")
+@_url_option
+@_key_file
+@click.pass_context
+def receipt(ctx: click.Context, url: str, key_file: Path | None) -> None:
+    """Check receipts: the signed promise, for one act, that the log holds its record."""
+    ctx.obj = (url, key_file)
 
 
 @main.command()

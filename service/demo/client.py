@@ -73,7 +73,8 @@ class Client:
         response = self._connection.getresponse()
         raw = response.read()
         if response.getheader("content-type", "").startswith("application/jsonl"):
-            body = json.loads(raw.splitlines()[0]) | {"record_id": response.getheader("x-record-id")}
-            return Answer(response.status, body, None, raw)
+            first: dict[str, Any] = json.loads(raw.splitlines()[0])
+            taken = {"record_id": response.getheader("x-record-id")}
+            return Answer(response.status, first | taken, None, raw)
         etag = response.getheader("etag", "").strip('"')
         return Answer(response.status, json.loads(raw) if raw else {}, int(etag) if etag.isdigit() else None)

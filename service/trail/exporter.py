@@ -217,7 +217,8 @@ async def inclusion(db: Reader, record_id: str, size: int | None = None) -> dict
     if row is None or row["idx"] >= size:
         return None
     index: int = row["idx"]
-    hashes = await _proof(db, lambda hash_of: prove_inclusion(index, size, hash_of))
+    tree: int = size
+    hashes = await _proof(db, lambda hash_of: prove_inclusion(index, tree, hash_of))
     return {
         "entry": to_base64(row["entry"]),
         "hashes": [to_base64(one) for one in hashes],
