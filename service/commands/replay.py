@@ -38,11 +38,11 @@ def replay(given: Given, api: Api | None, lang: str) -> int:
 
     Whatever stops it but a difference (Ctrl-C, a broken connection) leaves a state from which the next run goes on.
     """
-    notes = [_text(path) for path in given.checkpoints]
+    newest = None
     if api is not None:
         with api.stream("GET", "/checkpoint") as answer:
-            notes.append(answer.read(_NOTE_BYTES + 1).decode("utf-8", "replace"))
-    audit = Audit(trusted(given.policy), list(dict.fromkeys(notes)), whole=api is not None)
+            newest = answer.read(_NOTE_BYTES + 1).decode("utf-8", "replace")
+    audit = Audit(trusted(given.policy), [_text(path) for path in given.checkpoints], newest)
     try:
         if given.state is not None and given.state.exists():
             with given.state.open("rb") as file:
@@ -105,7 +105,7 @@ def _keep(audit: Audit, state: Path | None) -> None:
         return
     with placed(state) as file:
         audit.replay.save(cast(BinaryIO, file))
-    audit.kept = state
+    audit.state = state
 
 
 def trusted(policy: Path) -> Policy:

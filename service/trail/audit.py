@@ -26,6 +26,10 @@ _WORDS: Final = CODES | {
         "A record does not bear the number it must have in a subject's trail: one was left out, put in or moved.",
         "某条记录在其主体全部记录中的编号不对：有记录被删除、插入或移动。",
     ),
+    "E_MAP_STALE": (
+        "A checkpoint was signed where these entries have no list of all subjects: other entries were signed for.",
+        "签名的检查点所在位置在这些条目中没有全体主体名录：当初签名所针对的是其他条目。",
+    ),
     "E_INCLUSION": (
         "The entries are not those that were signed for: at least one was changed after it entered the log.",
         "条目与已签名的日志不符：至少有一个条目在写入日志后被改动。",
@@ -53,20 +57,20 @@ _WORDS: Final = CODES | {
 class Audit:
     """One run of a replay. Feed it with `run`, then ask for its `outcome` and `text`.
 
-    `policy`: whom the auditor trusts. `notes`: signed checkpoints, from the service or kept by others, as many as there are.
-    `whole`: the entries come from the service itself, so that entries missing at the end are missing from the log.
+    `policy`: whom the auditor trusts. `kept`: signed checkpoints that others kept. `newest`: the service's own, if the entries
+    come from itself: entries missing before it are missing from the log, and none that was kept may be larger.
     """
 
     policy: Policy
-    notes: Sequence[str]
-    whole: bool = True
+    kept: Sequence[str] = ()
+    newest: str | None = None
     start: int = 0
     held: dict[int, str] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
     witnesses: dict[str, int] = field(default_factory=dict)
     fault: Fault | None = None
     reason: str = ""
-    kept: Path | None = None
+    state: Path | None = None
 
     def __post_init__(self) -> None:
         self.replay = Replay(self.policy.origin, self.policy.log_keys)
@@ -86,7 +90,12 @@ class Audit:
     @property
     def last(self) -> int:
         """The size of the largest checkpoint at hand; 0 if there is none. Raises Fault."""
-        return max(map(self._size, self.notes), default=0)
+        return max(map(self._size, self._notes), default=0)
+
+    @property
+    def _notes(self) -> list[str]:
+        """Every checkpoint at hand, once."""
+        return list(dict.fromkeys(self.kept if self.newest is None else [*self.kept, self.newest]))
 
     def go_on(self, file: BinaryIO) -> None:
         """Start from the state of an earlier run. Raises an undecided Fault if it is none."""
@@ -103,21 +112,24 @@ class Audit:
         Raises Fault at the first difference, or where something is missing that the verdict needs.
         """
         due: dict[int, list[str]] = {}
-        for note in self.notes:
+        for note in self._notes:
             due.setdefault(self._size(note), []).append(note)
         if not due:
             raise Fault("E_CHECKPOINT", undecided=True)
-        if max(due) < self.start:
-            raise Fault("E_ROLLBACK") if self.whole else Fault("E_STATE", undecided=True)
+        if self.newest is not None and (size := self._size(self.newest)) < max(self.start, *due):
+            self.reason = (
+                f"the newest checkpoint is of {size} entries, earlier there were {max(self.start, *due)}"
+            )
+            raise Fault("E_ROLLBACK")
         if min(due) < self.start:
             self.reason = f"a checkpoint is of {min(due)} entries, the state of {self.start}"
             raise Fault("E_STATE", undecided=True)
         self._hold(due.pop(self.start, ()))
         for data in entries:
             index = int.from_bytes(data[_INDEX], "big")
-            if index < self.start and not self.whole:
+            if index < self.start and self.newest is None:
                 continue
-            if self.replay.size == self.start < index and not self.whole:
+            if self.replay.size == self.start < index and self.newest is None:
                 self.reason = f"the file begins at entry {index}, the state ends before entry {self.start}"
                 raise Fault("E_STATE", undecided=True)
             try:
@@ -129,7 +141,7 @@ class Audit:
             yield self.replay.size
         if due:
             self.reason = f"{self.replay.size} entries, a checkpoint of {min(due)}"
-            raise Fault("E_ROLLBACK") if self.whole else Fault("E_TRUNCATED", undecided=True)
+            raise Fault("E_ROLLBACK") if self.newest is not None else Fault("E_TRUNCATED", undecided=True)
 
     def _hold(self, notes: Iterable[str]) -> None:
         """Hold checkpoints of the present size against the entries. Raises Fault."""
@@ -234,8 +246,8 @@ class Audit:
             "Not shown: what the records say (bundles show that), and whether every act became a record (receipts do).",
             "未予证明：记录的内容（由证据包证明），以及每个行为是否都已成为记录（由回执证明）。",
         )
-        if self.kept is not None:
+        if self.state is not None:
             yield (
-                f"State kept in {self.kept}: the next replay goes on from there.",
-                f"已存档于 {self.kept}：下次重放由此继续。",
+                f"State kept in {self.state}: the next replay goes on from there.",
+                f"已存档于 {self.state}：下次重放由此继续。",
             )
