@@ -161,9 +161,12 @@ def keys(ctx: click.Context, url: str, key_file: Path | None) -> None:
 @click.option(
     "--state", type=_FILE, help="The verifier's state file: show too that the log goes on from there."
 )
+@click.option(
+    "--with-editions", is_flag=True, help="Put the policy editions that its records name beside it."
+)
 @_url_option
 @_key_file
-def export(file: Path, url: str, key_file: Path | None, **wanted: Any) -> None:
+def export(file: Path, url: str, key_file: Path | None, *, with_editions: bool, **wanted: Any) -> None:
     """Take the evidence bundle of one subject from a running service; the taking is itself on the record.
 
     Holds all records of the subject as of the newest signed checkpoint, or --from to --to only; of a subject without
@@ -174,10 +177,13 @@ def export(file: Path, url: str, key_file: Path | None, **wanted: Any) -> None:
     """
     with one_line_errors():
         from service.commands.client import opened
-        from service.commands.export import Wanted
+        from service.commands.export import Wanted, take_editions
         from service.commands.export import export as take
 
-        take(opened((url, key_file)), Wanted(**wanted), file)
+        api = opened((url, key_file))
+        record = take(api, Wanted(**wanted), file)
+        if with_editions:
+            take_editions(api, file, record)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -95,6 +95,23 @@ def test_of_an_unknown_subject_the_proof_of_nothing_is_taken(office: Office, tmp
     assert "NO record" in done.stdout
 
 
+def test_the_editions_under_which_records_were_made_come_along(office: Office, tmp_path: Path) -> None:
+    """S197: beside the bundle stands each edition its records name, and anyone computes the digest from the files."""
+    file = tmp_path / "ann.mandate"
+    args = ("export", "person", "ann", "--purpose", "case 17", "-o", file, "--with-editions")
+    done = office.runs(*args)
+    assert done.returncode == 0, done.stderr
+    lines = map(json.loads, file.read_bytes().splitlines())
+    bodies = [json.loads(base64.b64decode(line["record"])) for line in lines if line["kind"] == "record"]
+    named = {body["policy"] for body in bodies}
+    folders = list((tmp_path / "ann.mandate.editions").iterdir())
+    assert {folder.name for folder in folders} == named
+    for folder in folders:
+        assert mandate("policy", "digest", str(folder)).stdout.strip() == folder.name
+        (folder / "rules.csv").write_bytes((folder / "rules.csv").read_bytes() + b"\n")
+        assert mandate("policy", "digest", str(folder)).stdout.strip() != folder.name
+
+
 @pytest.mark.parametrize(
     ("args", "who", "words"),
     [

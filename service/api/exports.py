@@ -15,6 +15,7 @@ from litestar.response import Stream
 from service.api.acting import body_of, decoded, headers_of, request_id
 from service.api.callers import Callers
 from service.api.documentation import shows
+from service.api.office import EditionWhole, whole_edition
 from service.api.problems import response_of
 from service.api.reading import Parameters, reader
 from service.api.trails import RECORD_ID
@@ -27,7 +28,7 @@ from service.trail import evidence, reading
 from service.trail.exporter import Asked, Exporter, NotPublished, OutsideTrail, inclusion
 from service.trail.keys import TrailKeys
 from service.trail.note import LARGEST_SIZE
-from service.trail.record import SUBJECT_TYPES, canonical
+from service.trail.record import HEX_DIGEST, SUBJECT_TYPES, canonical
 
 _log = structlog.get_logger("mandate.exports")
 _IN_MEMORY = 4 << 20
@@ -154,6 +155,32 @@ async def _sent(file: IO[bytes]) -> AsyncIterator[bytes]:
 
 
 @get(
+    "/v1/trail-exports/{record_id:str}/editions/{edition:str}",
+    operation_id="trail.edition",
+    tags=["trail"],
+    opt=shows(EditionWhole),
+)
+async def edition_of_export(request: Request[Any, Any, Any]) -> Response[EditionWhole]:
+    """Get an edition that records of a bundle name, whole; for whoever took that bundle, as part of that act.
+
+    Its digest is in the record: whoever has the files computes it and needs to trust nobody (S197).
+    """
+    known = await reader(request, authorities=True)
+    state = request.app.state
+    record_id = str(request.path_params["record_id"])
+    found = await reading.find(state.db, [record_id]) if RECORD_ID.fullmatch(record_id) else []
+    if not found or not known.staff_id:
+        raise Refusal(Code.UNKNOWN)
+    took = found[0].body
+    if (took["act"], took["out"]) != ("trail.export", "done") or not _may_have(
+        known, took["by"], state["keys"]
+    ):
+        raise Refusal(Code.UNKNOWN)
+    edition = str(request.path_params["edition"])
+    return await whole_edition(request, edition if HEX_DIGEST.fullmatch(edition) else "")
+
+
+@get(
     "/.well-known/mandate-trust.json",
     operation_id="trust.public",
     tags=["trail"],
@@ -249,9 +276,9 @@ async def _own_record(request: Request[Any, Any, Any]) -> str:
 
 
 def _may_have(caller: Caller, by: dict[str, Any], keys: TrailKeys) -> bool:
-    if caller.kind == "staff":
+    if caller.staff_id:
         return by["tag"] == keys.tag("staff", caller.staff_id).hex()
     return by["kind"] != "staff"
 
 
-ROUTES = [export_trail, public_trust, read_trust, read_receipt, read_inclusion]
+ROUTES = [export_trail, edition_of_export, public_trust, read_trust, read_receipt, read_inclusion]

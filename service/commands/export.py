@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+from urllib.parse import quote
 
 import rich_click as click
 
 from service.commands import CommandError
 from service.commands.client import Api
 from service.commands.progress import bar
+from service.policy import digest
 
 _CHUNK = 1 << 16
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LAST_LINE = b'{"kind":"end",'
 
 
@@ -58,8 +64,11 @@ def _size_in(state: Path) -> int:
         ) from None
 
 
-def export(api: Api, wanted: Wanted, file: Path) -> None:
-    """Take the bundle and put it into `file`; a crash or a broken connection leaves what was there. Raises CommandError."""
+def export(api: Api, wanted: Wanted, file: Path) -> str:
+    """Take the bundle and put it into `file`; return the id of the record of this taking.
+
+    A crash or a broken connection leaves what was there. Raises CommandError.
+    """
     with placed(file) as draft, api.stream("POST", "/v1/trail-exports", wanted.body()) as answer:
         length = answer.headers.get("content-length", "")
         total = int(length) if length.isdigit() else None
@@ -77,6 +86,36 @@ def export(api: Api, wanted: Wanted, file: Path) -> None:
         size = draft.tell()
         record = answer.headers.get("x-record-id", "")
     click.echo(f"{file}: {size:,} bytes; this taking is on the record as {record}")
+    return record
+
+
+def take_editions(api: Api, file: Path, record: str) -> None:
+    """Put every edition of the policy that records of a bundle name beside it: `FILE.editions/<digest>/`, file by file.
+
+    What does not have the digest that the records name is not kept. `record`: that of the taking. Raises CommandError.
+    """
+    digests = sorted(_editions_in(file))
+    folder = file.with_name(f"{file.name}.editions")
+    for number in digests:
+        path = f"/v1/trail-exports/{quote(record, safe='')}/editions/{number}"
+        files = {str(name): str(text).encode() for name, text in api.ask("GET", path)["files"].items()}
+        if digest(files) != number:
+            raise CommandError(f"what the service calls edition {number} has another digest: it was altered")
+        if not all(map(_FILE_NAME.fullmatch, files)):
+            raise CommandError(f"edition {number} has a file of a strange name; nothing of it was written")
+        (folder / number).mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            with placed(folder / number / name) as written:
+                written.write(data)
+    click.echo(f"{folder}: {len(digests)} edition(s) of the policy, each of the digest that its records name")
+
+
+def _editions_in(bundle: Path) -> set[str]:
+    """The digests of the editions under which the records of a bundle were made."""
+    with bundle.open("rb") as lines:
+        shown = (json.loads(line) for line in lines if b'"kind":"record"' in line)
+        bodies = (base64.b64decode(line["record"]) for line in shown if line.get("record"))
+        return {json.loads(body)["policy"] for body in bodies}
 
 
 @contextmanager

@@ -201,24 +201,23 @@ async def _known(db: Reader, tag: bytes, n: int, a: int, b: int) -> _Known:
     return _Known(number, n, whole.root() if n else EMPTY_ROOT, left, right)
 
 
-async def inclusion(db: Reader, record_id: str, size: int | None = None) -> dict[str, Any] | None:
-    """The proof that the signed log of `size` entries (the newest if None) holds a record: its entry and the path.
+async def inclusion(db: Reader, record_id: str, asked: int | None = None) -> dict[str, Any] | None:
+    """The proof that the signed log of `asked` entries (the newest if None) holds a record: its entry and the path.
 
     None where that tree does not hold it. Raises NotPublished if no tree of this size was signed. `db`: a snapshot.
     """
-    if size is None:
-        newest = await stored.sql.newest_checkpoint(db)
-        size, note = (0, None) if newest is None else (newest["size"], newest["note"])
-    else:
-        note = await sql.checkpoint_of(db, size=size)
+    newest = await stored.sql.newest_checkpoint(db)
+    if newest is None:
+        raise NotPublished
+    size: int = newest["size"] if asked is None else asked
+    note = newest["note"] if asked is None else await sql.checkpoint_of(db, size=size)
     if note is None:
         raise NotPublished
     row = await sql.logged(db, rid=record_id)
     if row is None or row["idx"] >= size:
         return None
     index: int = row["idx"]
-    tree: int = size
-    hashes = await _proof(db, lambda hash_of: prove_inclusion(index, tree, hash_of))
+    hashes = await _proof(db, lambda hash_of: prove_inclusion(index, size, hash_of))
     return {
         "entry": to_base64(row["entry"]),
         "hashes": [to_base64(one) for one in hashes],

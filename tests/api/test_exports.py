@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.policy import digest
 from service.trail import standalone
 from service.trail.merkle import leaf, root_of_inclusion
 from service.trail.note import Checkpoint, Note
@@ -149,6 +150,24 @@ async def test_an_authority_gets_the_same_proof_with_personal_fields_withheld(
     assert lines(bundle, "record")[0]["withheld"] == {"note": None}
     assert (await verify(group, tmp_path, bundle)).exit_code == 0
     await group.refused("refused", "reg", "GET", "/v1/trust")
+
+
+async def test_who_took_a_bundle_gets_the_editions_its_records_name(group: House) -> None:
+    """S197, S189: an edition belongs to the taking, which is on the record; nobody else gets it through that."""
+    async with group.db.transaction() as tx:
+        await tx.execute("UPDATE api_key SET jurisdictions = '[\"CN-110000\"]' WHERE key_id = 'reg'")
+    taken = await group.ask("reg", "POST", "/v1/trail-exports", GROUP)
+    number = bodies(taken.content)[0]["policy"]
+    path = f"/v1/trail-exports/{taken.headers['x-record-id']}/editions/"
+    whole = await group.do("reg", "GET", path + number)
+    assert digest({name: text.encode() for name, text in whole["files"].items()}) == number
+    await group.refused("unknown", "reg", "GET", path + "0" * 64)
+    await group.refused("unknown", "reg", "GET", path + "x")
+    for who in ("au", "im", "ann"):
+        await group.refused("unknown", who, "GET", path + number)
+    [mute, *_] = await group.records("group.mute")
+    await group.refused("unknown", "reg", "GET", f"/v1/trail-exports/{mute['id']}/editions/{number}")
+    await group.refused("refused", "reg", "GET", f"/v1/editions/{number}")
 
 
 async def test_taking_evidence_is_an_act_with_a_purpose(group: House, tmp_path: Path) -> None:
