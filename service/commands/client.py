@@ -39,6 +39,14 @@ class Api:
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise self._silent(error) from None
 
+    def fetch(self, path: str, most: int) -> bytes:
+        """The first bytes of an answer, at most so many, as they were sent. Raises CommandError."""
+        with self._sent("GET", path, None, _SECONDS) as answer:
+            try:
+                return answer.read(most)
+            except (OSError, http.client.HTTPException) as error:
+                raise self._silent(error) from None
+
     def stream(self, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
         """Ask for a long answer, to be read piece by piece and closed. Raises CommandError."""
         return self._sent(method, path, body, _PATIENT_SECONDS)

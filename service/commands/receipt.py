@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +76,7 @@ def _judge(
     elif fetch:
         size = "" if seen is None else f"?size={seen.size}"
         path = f"/v1/records/{receipt.promise.record_id}/inclusion{size}"
-        try:
-            with opened(where).stream("GET", path) as answer:
-                shown = answer.read(_PROOF_BYTES)
-        except (OSError, http.client.HTTPException) as error:
-            raise CommandError(f"the connection broke ({error}); ask again") from None
+        shown = opened(where).fetch(path, _PROOF_BYTES)
     else:
         raise Fault("E_RECEIPT", undecided=True)
     judged.kept(receipt, shown, seen)

@@ -40,8 +40,7 @@ def replay(given: Given, api: Api | None, lang: str) -> int:
     """
     newest = None
     if api is not None:
-        with api.stream("GET", "/checkpoint") as answer:
-            newest = answer.read(_NOTE_BYTES + 1).decode("utf-8", "replace")
+        newest = api.fetch("/checkpoint", _NOTE_BYTES + 1).decode("utf-8", "replace")
     audit = Audit(trusted(given.policy), [_text(path) for path in given.checkpoints], newest)
     try:
         if given.state is not None and given.state.exists():
