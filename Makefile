@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-versio
 WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo serve migrate openapi test lint types rooms sql pytest lock checksums format clean
+.PHONY: help demo serve migrate openapi verifier test lint types rooms sql pytest lock checksums format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ migrate: $(RUNTIME) ## Bring the database's schema up to date
 
 openapi: $(RUNTIME) ## Write openapi/openapi.json from the routes
 	$(BIN)/python -m service openapi
+
+verifier: $(RUNTIME) ## Write dist/verify.py: one file that checks evidence without this service
+	$(BIN)/python -m service.trail.standalone dist/verify.py
 
 test: lint types rooms sql pytest ## Check everything
 

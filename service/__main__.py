@@ -6,14 +6,25 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
-from service.commands import OUTPUT, CommandError, Later, one_line_errors
+from service.commands import OUTPUT, UNJUDGED, CommandError, Judging, Later, one_line_errors
 from service.settings import Settings, SettingsError
+from service.trail.record import SUBJECT_TYPES
 
 click.rich_click.TEXT_MARKUP = "markdown"
 _HELP = {"help_option_names": ["-h", "--help"]}
+_url_option = click.option(
+    "--url", envvar="MANDATE_URL", default="http://127.0.0.1:8000", show_default=True, help="The service."
+)
+_key_file = click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help="File that holds your own key (else the variable MANDATE_KEY).",
+)
+_FILE = click.Path(path_type=Path, dir_okay=False)
 _config = click.option(
     "--config", type=click.Path(path_type=Path), help="TOML file of settings (else MANDATE_CONFIG)."
 )
@@ -132,17 +143,93 @@ def policy(ctx: click.Context) -> None:
 
 
 @main.group(cls=Later, module="service.commands.keys")
-@click.option(
-    "--url", envvar="MANDATE_URL", default="http://127.0.0.1:8000", show_default=True, help="The service."
-)
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path),
-    help="File that holds your own key (else the variable MANDATE_KEY).",
-)
+@_url_option
+@_key_file
 @click.pass_context
 def keys(ctx: click.Context, url: str, key_file: Path | None) -> None:
     """List, issue, rotate and revoke keys through the API, with a key of compliance."""
+    ctx.obj = (url, key_file)
+
+
+@main.command()
+@click.argument("subject_type", metavar="TYPE", type=click.Choice(SUBJECT_TYPES))
+@click.argument("subject_id", metavar="ID")
+@click.option("--output", "-o", "file", type=_FILE, required=True, help="File to write the bundle to.")
+@click.option("--purpose", required=True, help="Why it is taken; sealed, on the record.")
+@click.option("--from", "start", type=click.IntRange(0), help="First record to take, counted from 0.")
+@click.option("--to", "end", type=click.IntRange(0), help="First record not to take.")
+@click.option(
+    "--state", type=_FILE, help="The verifier's state file: show too that the log goes on from there."
+)
+@click.option(
+    "--with-editions", is_flag=True, help="Put the policy editions that its records name beside it."
+)
+@_url_option
+@_key_file
+def export(file: Path, url: str, key_file: Path | None, *, with_editions: bool, **wanted: Any) -> None:
+    """Take the evidence bundle of one subject from a running service; the taking is itself on the record.
+
+    Holds all records of the subject as of the newest signed checkpoint, or --from to --to only; of a subject without
+    records, the proof that it has none. `mandate verify` checks it offline. Needs a key of an auditor, of compliance, or
+    of an authority inside its territory. For example:
+
+        mandate export group g-17 --purpose "order 2026-17" -o g-17.mandate
+    """
+    with one_line_errors():
+        from service.commands.client import opened
+        from service.commands.export import Wanted, take_editions
+        from service.commands.export import export as take
+
+        api = opened((url, key_file))
+        record = take(api, Wanted(**wanted), file)
+        if with_editions:
+            take_editions(api, file, record)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def verify(arguments: tuple[str, ...]) -> None:
+    """Check an evidence bundle offline: `mandate verify BUNDLE --policy trust.json` (or --help)."""
+    from service.trail.verify import main as judge
+
+    sys.exit(judge(arguments))
+
+
+@main.command(cls=Judging)
+@click.argument("entries", type=_FILE, required=False)
+@click.option("--policy", type=_FILE, required=True, help="Whom you trust, as for `mandate verify`.")
+@click.option("--state", type=_FILE, help="Kept from run to run: the next one goes on where this one ends.")
+@click.option(
+    "--checkpoint", "checkpoints", type=_FILE, multiple=True, help="One that you or a witness kept. Repeat."
+)
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language.")
+@_url_option
+@_key_file
+def replay(entries: Path | None, url: str, key_file: Path | None, lang: str, **given: Any) -> None:
+    """Check the whole log as an auditor: that every logged record stands in the trail of each of its subjects.
+
+    Reads all entries (no personal data) from a running service, with a key of an auditor or of compliance, and holds them
+    against its newest checkpoint and those given. Or from a file, ENTRIES, as `GET /v1/log-entries` answers it: then only
+    against checkpoints given, without any service. Exit code: 0 accepted, 2 the log is not what it should be, 3 it could
+    not be judged. For example:
+
+        mandate replay --policy trust.json --state replay.state --checkpoint kept-by-our-witness
+    """
+    with one_line_errors(UNJUDGED):
+        from service.commands.client import opened
+        from service.commands.replay import Given
+        from service.commands.replay import replay as run
+
+        api = None if entries else opened((url, key_file))
+        sys.exit(run(Given(entries=entries, **given), api, lang))
+
+
+@main.group(cls=Later, module="service.commands.receipt")
+@_url_option
+@_key_file
+@click.pass_context
+def receipt(ctx: click.Context, url: str, key_file: Path | None) -> None:
+    """Check receipts: the signed promise, for one act, that the log holds its record."""
     ctx.obj = (url, key_file)
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from service.api.acting import body_of, decoded, headers_of, request_id
 from service.api.callers import Callers
 from service.api.documentation import shows
+from service.api.office import EditionWhole, whole_edition
 from service.api.problems import response_of
-from service.api.reading import reader
+from service.api.reading import Parameters, reader
 from service.api.trails import RECORD_ID
 from service.caller import Caller, Standing
 from service.db import Db
@@ -23,9 +25,10 @@ from service.domain.trails import ExportTrail
 from service.door import Door
 from service.errors import Code, Refusal
 from service.trail import evidence, reading
-from service.trail.exporter import Asked, Exporter, NotPublished, OutsideTrail
+from service.trail.exporter import Asked, Exporter, NotPublished, OutsideTrail, inclusion
 from service.trail.keys import TrailKeys
-from service.trail.record import SUBJECT_TYPES, canonical
+from service.trail.note import LARGEST_SIZE
+from service.trail.record import HEX_DIGEST, SUBJECT_TYPES, canonical
 
 _log = structlog.get_logger("mandate.exports")
 _IN_MEMORY = 4 << 20
@@ -81,6 +84,21 @@ class SignedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     record: str
 
 
+class InclusionProof(msgspec.Struct, frozen=True, kw_only=True):
+    """That a signed tree holds a record: the checkpoint, the record's entry (base64), its index, and the path (base64)."""
+
+    entry: str
+    hashes: list[str]
+    index: int
+    kind: str
+    note: str
+
+
+SignedSize = Annotated[
+    int | None, QueryParameter(ge=2, le=LARGEST_SIZE, description="Of the checkpoint; the newest if none.")
+]
+
+
 @post(
     "/v1/trail-exports",
     operation_id="trail.export",
@@ -111,6 +129,7 @@ async def export_trail(request: Request[Any, Any, Any]) -> Response[bytes] | Str
         raise
     name = f"{asked.subject_type}-{asked.subject_id}".replace(":", "_")
     sent = _PRIVATE | {
+        "content-length": str(file.tell()),
         "content-disposition": f'attachment; filename="{name}.mandate"',
         "x-record-id": answer.record_id,
     }
@@ -133,6 +152,32 @@ async def _sent(file: IO[bytes]) -> AsyncIterator[bytes]:
         file.seek(0)
         while chunk := file.read(_CHUNK):
             yield chunk
+
+
+@get(
+    "/v1/trail-exports/{record_id:str}/editions/{edition:str}",
+    operation_id="trail.edition",
+    tags=["trail"],
+    opt=shows(EditionWhole),
+)
+async def edition_of_export(request: Request[Any, Any, Any]) -> Response[EditionWhole]:
+    """Get an edition that records of a bundle name, whole; for whoever took that bundle, as part of that act.
+
+    Its digest is in the record: whoever has the files computes it and needs to trust nobody (S197).
+    """
+    known = await reader(request, authorities=True)
+    state = request.app.state
+    record_id = str(request.path_params["record_id"])
+    found = await reading.find(state.db, [record_id]) if RECORD_ID.fullmatch(record_id) else []
+    if not found or not known.staff_id:
+        raise Refusal(Code.UNKNOWN)
+    took = found[0].body
+    if (took["act"], took["out"]) != ("trail.export", "done") or not _may_have(
+        known, took["by"], state["keys"]
+    ):
+        raise Refusal(Code.UNKNOWN)
+    edition = str(request.path_params["edition"])
+    return await whole_edition(request, edition if HEX_DIGEST.fullmatch(edition) else "")
 
 
 @get(
@@ -174,17 +219,9 @@ async def read_receipt(request: Request[Any, Any, Any]) -> Response[bytes]:
     The record's id is in the answer to every governed act. Ed25519 signs the same text always the same: it may be asked
     for at any later time. A backend gets the receipts of all but staff's acts, staff those of their own.
     """
-    known = await reader(request)
     state = request.app.state
-    record_id = str(request.path_params["record_id"])
-    if not RECORD_ID.fullmatch(record_id):
-        raise Refusal(Code.UNKNOWN)
-    db: Db = state.db
-    keys: TrailKeys = state["keys"]
-    found = await reading.find(db, [record_id])
-    if not found or not _may_have(known, found[0].body["by"], keys):
-        raise Refusal(Code.UNKNOWN)
-    body = await reading.body_of(db, record_id)
+    record_id = await _own_record(request)
+    body = await reading.body_of(state.db, record_id)
     if body is None:
         raise Refusal(Code.UNKNOWN)
     door: Door = state.door
@@ -192,10 +229,57 @@ async def read_receipt(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(receipt + b"\n", media_type="application/json", headers=_PRIVATE)
 
 
+@get(
+    "/v1/records/{record_id:str}/inclusion",
+    operation_id="trail.inclusion",
+    tags=["trail"],
+    opt=shows(InclusionProof),
+)
+async def read_inclusion(request: Request[Any, Any, Any], size: SignedSize = None) -> Response[bytes]:
+    """Get the proof that the signed log holds a record, and so that its receipt was kept; for whom the receipt is for.
+
+    As of the newest checkpoint, or of the one of `size` entries, which the reader may have from elsewhere. 503
+    `trail_unavailable` until a checkpoint with the record is signed: within the seconds that entry 0 promises.
+    """
+    del size
+    asked = Parameters(request, "size")
+    chosen = asked.number("size", 2, LARGEST_SIZE)
+    record_id = await _own_record(request)
+    db: Db = request.app.state.db
+    try:
+        async with db.read(snapshot=True) as snapshot:
+            proof = await inclusion(snapshot, record_id, chosen)
+    except NotPublished:
+        raise _not_signed(chosen) from None
+    if proof is None:
+        raise _not_signed(chosen)
+    return Response(canonical(proof) + b"\n", media_type="application/json", headers=_PRIVATE)
+
+
+def _not_signed(size: int | None) -> Refusal:
+    if size is None:
+        return Refusal(Code.TRAIL_UNAVAILABLE, why="no checkpoint with this record is signed yet")
+    return Refusal(
+        Code.MALFORMED, pointer="size", why="no checkpoint of this size with this record was signed"
+    )
+
+
+async def _own_record(request: Request[Any, Any, Any]) -> str:
+    """The id of the record in the path, if it is the caller's own to know of. Raises Refusal `unknown`."""
+    known = await reader(request)
+    record_id = str(request.path_params["record_id"])
+    if not RECORD_ID.fullmatch(record_id):
+        raise Refusal(Code.UNKNOWN)
+    found = await reading.find(request.app.state.db, [record_id])
+    if not found or not _may_have(known, found[0].body["by"], request.app.state["keys"]):
+        raise Refusal(Code.UNKNOWN)
+    return record_id
+
+
 def _may_have(caller: Caller, by: dict[str, Any], keys: TrailKeys) -> bool:
-    if caller.kind == "staff":
+    if caller.staff_id:
         return by["tag"] == keys.tag("staff", caller.staff_id).hex()
     return by["kind"] != "staff"
 
 
-ROUTES = [export_trail, public_trust, read_trust, read_receipt]
+ROUTES = [export_trail, edition_of_export, public_trust, read_trust, read_receipt, read_inclusion]

@@ -1,4 +1,4 @@
-"""The log for everyone: its newest signed checkpoint and the hashes of its tree (C2SP tlog-tiles). No personal data, no tags.
+"""The log: for everyone its newest signed checkpoint and the hashes of its tree (C2SP tlog-tiles), for auditors its entries.
 
 Entries are not public: they name subjects by tag, and tags tell who holds a tag key which of them were busy when.
 """
@@ -6,20 +6,31 @@ Entries are not public: they name subjects by tag, and tags tell who holds a tag
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
 from litestar import Request, Response, get
+from litestar.params import QueryParameter
+from litestar.response import Stream
 
 from service.api.documentation import shows
+from service.api.reading import Parameters, reader
+from service.caller import Standing
 from service.db import Db
 from service.errors import Code, Refusal
 from service.trail import stored
 from service.trail.merkle import TILE_WIDTH, tile_path
+from service.trail.note import LARGEST_SIZE
+from service.trail.replay import write_stream
 
 _INDEX = re.compile(r"/((?:x[0-9]{3}/){0,4}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _FOR_EVER = "public, max-age=31536000, immutable"
 _LEVELS = 6
+_AT_ONCE = 4_000
+FirstEntry = Annotated[int | None, QueryParameter(ge=0, description="Index of the first entry; 0 if none.")]
+LastEntry = Annotated[int | None, QueryParameter(ge=0, description="Index behind the last entry.")]
 _SIGNED = {"public": True, "untimed": True} | shows(media="text/plain")
+_ENTRIES = {"untimed": True} | shows(media="application/octet-stream")
 _HASHES = {"public": True, "untimed": True} | shows(media="application/octet-stream")
 
 
@@ -62,4 +73,39 @@ async def read_tile(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(b"".join(hashes[:width]), media_type="application/octet-stream", headers=headers)
 
 
-ROUTES = [read_checkpoint, read_tile]
+@get("/v1/log-entries", operation_id="log.entries", tags=["log"], opt=_ENTRIES)
+async def read_entries(
+    request: Request[Any, Any, Any], start: FirstEntry = None, end: LastEntry = None
+) -> Stream:
+    """Get the entries of the log for `mandate replay`: a stream of u32 length and entry, without personal data.
+
+    From `start` (0) up to `end`, which is at most the size of the newest checkpoint. For auditors and compliance: entries
+    tell which tags were busy when, and a holder of tag keys could tell whose. Whoever has the stream may hand it on, for it
+    is checked against signed checkpoints.
+    """
+    del start, end
+    asked = Parameters(request, "start", "end")
+    known = await reader(request)
+    if not {Standing.AUDITOR, Standing.COMPLIANCE} & set(known.standings):
+        raise Refusal(Code.REFUSED)
+    db: Db = request.app.state.db
+    async with db.read() as connection:
+        newest = await stored.sql.newest_checkpoint(connection)
+    if newest is None:
+        raise Refusal(Code.TRAIL_UNAVAILABLE, why="nothing is signed yet")
+    first = asked.number("start", 0, LARGEST_SIZE) or 0
+    last = asked.number("end", 0, LARGEST_SIZE)
+    last = newest["size"] if last is None else min(last, newest["size"])
+    headers = {"cache-control": "private, no-store"}
+    return Stream(_sent(db, first, last), media_type="application/octet-stream", headers=headers)
+
+
+async def _sent(db: Db, start: int, end: int) -> AsyncIterator[bytes]:
+    """The entries, a few thousand at a time: a slow reader holds no connection, for what is logged never changes."""
+    for first in range(start, end, _AT_ONCE):
+        async with db.read() as connection:
+            rows = await stored.sql.entries(connection, start=first, end=min(end, first + _AT_ONCE))
+        yield b"".join(write_stream(row["entry"] for row in rows))
+
+
+ROUTES = [read_checkpoint, read_tile, read_entries]

@@ -203,7 +203,7 @@ async def current_edition(request: _Request) -> Response[EditionWhole]:
     """Show the edition in force now, whole."""
     Parameters(request)
     await reader(request, "edition")
-    return await _edition(request, _current(request))
+    return await whole_edition(request, _current(request))
 
 
 @get("/v1/editions/{edition:str}", operation_id="edition.read", tags=["edition"])
@@ -211,10 +211,11 @@ async def edition_by_digest(request: _Request, edition: FromPath[str]) -> Respon
     """Show an adopted edition, whole, by its digest: for ever."""
     Parameters(request)
     await reader(request, "edition")
-    return await _edition(request, _word(edition, "edition") or "")
+    return await whole_edition(request, _word(edition, "edition") or "")
 
 
-async def _edition(request: _Request, edition: str) -> Response[EditionWhole]:
+async def whole_edition(request: _Request, edition: str) -> Response[EditionWhole]:
+    """An adopted edition by its digest. Raises Refusal `unknown`."""
     async with _db(request).read() as db:
         row = await sql.edition_whole(db, digest=edition)
     if row is None:

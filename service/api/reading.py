@@ -44,7 +44,7 @@ Territory = Annotated[
     QueryParameter(pattern=r"^(CN|CN-[0-9]{6}|EU|EU-[A-Z]{2})$", description="And all it contains."),
 ]
 
-_NUMBER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[0-9]{1,16}")
 _CURSOR = re.compile(r"[A-Za-z0-9_-]{1,400}")
 #: What does not choose which rows are read, but only where to go on, how many, and why.
 _NOT_FILTERS = frozenset({"cursor", "after", "limit", "purpose"})
@@ -70,12 +70,14 @@ class KnownCaller(Caller, frozen=True, kw_only=True):
             raise Refusal(Code.KEY_SCOPE)
 
 
-async def reader(request: Request[Any, Any, Any], family: str = "") -> KnownCaller:
+async def reader(
+    request: Request[Any, Any, Any], family: str = "", *, authorities: bool = False
+) -> KnownCaller:
     """Return who reads, with a key that is neither revoked nor expired at this instant, as the database says.
 
     `family`: the noun that is read; a key limited to families must name it. Reads of ordinary state are counted, not
-    recorded. So authorities have none of them: they read on the record, through the trail (S021, S189). Nor has
-    anybody whose staff standings have all ended.
+    recorded. So authorities have none of them: they read on the record, through the trail (S021, S189). `authorities`: this
+    read is part of an act of theirs that is on the record. Nobody reads whose staff standings have all ended.
     Raises Refusal `key_invalid`, `key_scope`, `refused`, `malformed`, `too_many`; DatabaseUnavailable.
     """
     state = request.app.state
@@ -88,7 +90,7 @@ async def reader(request: Request[Any, Any, Any], family: str = "") -> KnownCall
         raise Refusal(Code.KEY_INVALID)
     known = {standing.value for standing in Standing}
     standings = tuple(Standing(one) for one in row["standings"] if one in known)
-    if caller.kind == "regulator" or (caller.kind == "staff" and not standings):
+    if (caller.kind == "regulator" and not authorities) or (caller.staff_id and not standings):
         raise Refusal(Code.REFUSED)
     if family and row["families"] and family not in row["families"]:
         raise Refusal(Code.KEY_SCOPE, lacks="family", family=family)

@@ -21,8 +21,8 @@ class CommandError(Exception):
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn what an operator can cure into one line (for a policy folder: one for each fault) and exit code 2."""
+def one_line_errors(code: int = 2) -> Iterator[None]:
+    """Turn what an operator can cure into one line (for a policy folder: one for each fault) and this exit code."""
     try:
         yield
     except KeyboardInterrupt:
@@ -40,7 +40,7 @@ def one_line_errors() -> Iterator[None]:
         if isinstance(cause, PolicyError):
             for problem in cause.problems:
                 click.echo(f"mandate: {problem}", err=True)
-            sys.exit(2)
+            sys.exit(code)
         known = (
             CommandError,
             SettingsError,
@@ -53,7 +53,23 @@ def one_line_errors() -> Iterator[None]:
         if not isinstance(cause, known):
             raise
         click.echo(f"mandate: {' '.join(str(cause).split())}", err=True)
-        sys.exit(2)
+        sys.exit(code)
+
+
+UNJUDGED = 3
+"""Exit code of a command that judges, where it could not; 2 would say that a proof failed."""
+
+
+class Judging(click.RichCommand):
+    """A command that judges evidence: a mistaken command line proves nothing, and exits with 3."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the command line."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            error.show()
+            sys.exit(UNJUDGED)
 
 
 class Later(click.RichGroup):

@@ -2,93 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import msgspec
 import rich_click as click
 
 from service.commands import OUTPUT, CommandError, one_line_errors, shown
+from service.commands.client import Api, opened
 from service.founding import new_token
 
 _LOOK_SECONDS = 2.0
 _SCOPES = ("families", "tiers", "jurisdictions")
 
 
-class Api:
-    """A service at an address, asked with one key."""
-
-    def __init__(self, url: str, key: str) -> None:
-        """Raises CommandError where the address is none."""
-        if urlsplit(url).scheme not in {"http", "https"}:
-            raise CommandError(f"{url} is no http address; say --url http://host:port")
-        self._url = url.rstrip("/")
-        self._key = key
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask, and return what was answered. Raises CommandError with the code of a refusal."""
-        headers = {"authorization": f"Bearer {self._key}", "accept": "application/json"}
-        data = None
-        if method != "GET":
-            headers["idempotency-key"] = new_token()[0]
-            headers["content-type"] = "application/json"
-            data = json.dumps(body or {}).encode()
-        request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310  scheme is checked
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  scheme is checked
-                return msgspec.json.decode(answer.read())
-        except urllib.error.HTTPError as error:
-            raise CommandError(_said(error)) from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise CommandError(f"{self._url} does not answer: {reason}; is --url right?") from None
-
-    def pages(self, path: str) -> list[dict[str, Any]]:
-        """Every item of a list."""
-        items: list[dict[str, Any]] = []
-        cursor = ""
-        while True:
-            page = self.ask("GET", f"{path}?limit=200{cursor}")
-            items += page["items"]
-            if not page["next"]:
-                return items
-            cursor = f"&cursor={quote(page['next'])}"
-
-
-def _said(error: urllib.error.HTTPError) -> str:
-    try:
-        problem = msgspec.json.decode(error.read())
-        at = f" at {problem['pointer']}" if problem.get("pointer") else ""
-        more = "".join(f"; {name} {value}" for name, value in problem.get("data", {}).items())
-        return f"refused: {problem['code']}{at}: {problem['title']}{more}"
-    except (msgspec.DecodeError, KeyError, TypeError, OSError):
-        return f"the service answered {error.code} and no problem document; is --url right?"
-
-
 @click.group("keys")
 def commands() -> None:
     """List, issue, rotate and revoke keys."""
-
-
-def opened(where: tuple[str, Path | None]) -> Api:
-    """The service at an address, asked with the key of a file or of MANDATE_KEY. Raises CommandError."""
-    url, key_file = where
-    try:
-        key = os.environ.get("MANDATE_KEY", "") if key_file is None else key_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"cannot read {key_file}: {error}") from None
-    key = key.strip()
-    if not key or not key.isascii() or not key.isprintable():
-        raise CommandError(
-            "show your own key: --key-file FILE before the command, or the variable MANDATE_KEY"
-        )
-    return Api(url, key)
 
 
 @commands.command("list")

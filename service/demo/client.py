@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """One answer: status, JSON body, and the version of what was read, from its ETag."""
+    """One answer: status, JSON body, and the version of what was read, from its ETag.
+
+    Of a file, `body` is its first line and the record of its taking, and `raw` is all of it.
+    """
 
     status: int
     body: dict[str, Any]
     version: int | None
+    raw: bytes = b""
 
     @property
     def code(self) -> str:
@@ -68,5 +72,9 @@ class Client:
         self._connection.request(method, path, content, headers)
         response = self._connection.getresponse()
         raw = response.read()
+        if response.getheader("content-type", "").startswith("application/jsonl"):
+            first: dict[str, Any] = json.loads(raw.splitlines()[0])
+            taken = {"record_id": response.getheader("x-record-id")}
+            return Answer(response.status, first | taken, None, raw)
         etag = response.getheader("etag", "").strip('"')
         return Answer(response.status, json.loads(raw) if raw else {}, int(etag) if etag.isdigit() else None)

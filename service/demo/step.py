@@ -49,11 +49,13 @@ class Step(NamedTuple):
     """Where the answer names the record that was made."""
     in_trail: bool = True
     """Whether that record belongs to the trail of the scene's group."""
+    takes: str = ""
+    """The answer is a file: the name under which it is kept."""
 
     @property
     def outcome(self) -> str:
-        """What the receipt must say; empty for reads and refusals."""
-        if self.method == "GET" or self.code:
+        """What the receipt must say; empty for reads, files and refusals."""
+        if self.method not in {"POST", "PUT", "PATCH", "DELETE"} or self.code or self.takes:
             return ""
         return "proposed" if self.status == 202 else "done"
 

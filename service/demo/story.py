@@ -8,6 +8,7 @@ from __future__ import annotations
 from service.demo.accounts import account_ranked_anew, patrol_accounts, people
 from service.demo.authority import authority_looks, authority_looks_again, regulators_key
 from service.demo.dissolution import group_h
+from service.demo.evidence import evidence
 from service.demo.groups import founding_of_g, mute_of_dan
 from service.demo.handover import transfer
 from service.demo.step import Scene
@@ -36,4 +37,5 @@ def story() -> list[Scene]:
         account_ranked_anew(),
         transfer(),
         authority_looks_again(),
+        evidence(),
     ]

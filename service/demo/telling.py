@@ -46,6 +46,7 @@ class Telling:
         self._table = Table()
         self._folded: Table | None = None
         self._seen = 0
+        self._said: list[tuple[str, str]] = []
 
     # While it is played
 
@@ -92,11 +93,19 @@ class Telling:
             short(_record(step, answer)),
             Text(step.means if as_expected else f"not as expected: {step.means}", style=style),
         )
+        if answer is not None and "said" in answer.body:
+            self._said.append((f"{step.who} {step.does}; the verifier, alone, says:", answer.body["said"]))
 
     def closes(self, scene: Scene) -> None:
         """End a scene: print its table, or its one line."""
         if self._folded is None:
             self._print(self._table)
+            for what, said in self._said:
+                self._console.print(Text(what, style="bold"))
+                self._console.print(
+                    Text("\n".join(f"  {line}" for line in said.splitlines())), soft_wrap=True
+                )
+            self._said.clear()
             return
         whole = self._seen == len(scene.steps)
         by = ", ".join(dict.fromkeys(step.who for step in scene.steps))

@@ -41,6 +41,16 @@ def check_folder(known: Callable[[], Collection[str]] | None, folder: Path) -> N
     click.echo(f"no faults; edition {digest(read_folder(folder))}")
 
 
+@commands.command("digest")
+@click.argument("folder", type=FOLDER, default=SHIPPED)
+def digest_of(folder: Path) -> None:
+    """Print the digest of all files of FOLDER: the name of that edition, in every record made under it."""
+    try:
+        click.echo(digest(read_folder(folder)))
+    except PolicyError as error:
+        _refuse(folder, error.problems)
+
+
 @commands.command("explain")
 @click.option(
     "--standing", type=click.Choice(STANDINGS), required=True, help="What the caller is for this act."

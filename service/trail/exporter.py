@@ -16,8 +16,16 @@ from service.trail.bundle import BundleWriter, Shown
 from service.trail.entry import CONFIG, bucket_of
 from service.trail.fields import SealError, open_sealed
 from service.trail.keys import TrailKeys
-from service.trail.merkle import EMPTY_ROOT, Frontier, blocks, leaf, prove_consistency
-from service.trail.note import Checkpoint, Note
+from service.trail.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    Subtree,
+    blocks,
+    leaf,
+    prove_consistency,
+    prove_inclusion,
+)
+from service.trail.note import Checkpoint, Note, to_base64
 from service.trail.record import parse
 
 sql = queries(__file__)
@@ -193,14 +201,45 @@ async def _known(db: Reader, tag: bytes, n: int, a: int, b: int) -> _Known:
     return _Known(number, n, whole.root() if n else EMPTY_ROOT, left, right)
 
 
+async def inclusion(db: Reader, record_id: str, asked: int | None = None) -> dict[str, Any] | None:
+    """The proof that the signed log of `asked` entries (the newest if None) holds a record: its entry and the path.
+
+    None where that tree does not hold it. Raises NotPublished if no tree of this size was signed. `db`: a snapshot.
+    """
+    newest = await stored.sql.newest_checkpoint(db)
+    if newest is None:
+        raise NotPublished
+    size: int = newest["size"] if asked is None else asked
+    note = newest["note"] if asked is None else await sql.checkpoint_of(db, size=size)
+    if note is None:
+        raise NotPublished
+    row = await sql.logged(db, rid=record_id)
+    if row is None or row["idx"] >= size:
+        return None
+    index: int = row["idx"]
+    hashes = await _proof(db, lambda hash_of: prove_inclusion(index, size, hash_of))
+    return {
+        "entry": to_base64(row["entry"]),
+        "hashes": [to_base64(one) for one in hashes],
+        "index": index,
+        "kind": "inclusion",
+        "note": note,
+    }
+
+
 async def _consistency(db: Reader, old: int, size: int) -> list[bytes]:
-    """The consistency proof; which hashes it needs is asked first, then all are read at once."""
+    """The proof that the tree of `size` entries goes on from that of `old`."""
+    return await _proof(db, lambda hash_of: prove_consistency(old, size, hash_of))
+
+
+async def _proof(db: Reader, prove: Callable[[Subtree], list[bytes]]) -> list[bytes]:
+    """A proof over the log tree; which hashes it needs is asked first, then all are read at once."""
     places: list[tuple[int, int]] = []
 
     def note_down(start: int, count: int) -> bytes:
         places.append((start, count))
         return len(places).to_bytes(32, "big")
 
-    order = prove_consistency(old, size, note_down)
+    order = prove(note_down)
     hashes = await stored.log_hashes(db, places)
     return [hashes[int.from_bytes(one, "big") - 1] for one in order]

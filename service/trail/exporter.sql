@@ -41,3 +41,11 @@ SELECT e.idx, e.entry, r.rid, r.body, r.retired_by
 FROM record r JOIN log_entry e ON e.record_id = r.id
 WHERE r.rid = ANY(:rids::text[]) AND e.idx < :size AND r.body IS NOT NULL
 ORDER BY e.idx;
+
+-- name: logged^
+-- Where a record stands in the log.
+SELECT e.idx, e.entry FROM record r JOIN log_entry e ON e.record_id = r.id WHERE r.rid = :rid;
+
+-- name: checkpoint_of$
+-- The signed checkpoint of one size.
+SELECT note FROM checkpoint WHERE size = :size;

@@ -17,6 +17,7 @@ from service.trail.entry import (
     ConfigError,
     EntryError,
     Genesis,
+    KeyEntryError,
     MapEntry,
     RecordEntry,
     bucket_leaf,
@@ -27,7 +28,7 @@ from service.trail.entry import (
     subject_value,
 )
 from service.trail.merkle import HASH_BYTES, Frontier, MapTree, leaf
-from service.trail.note import Checkpoint, KeyChange, Note, NoteError, signed_by
+from service.trail.note import Checkpoint, KeyChange, Note, NoteError, SignatureError, signed_by
 from service.trail.verify.trust import LogKey
 
 MAGIC: Final = b"mandate-replay/1\n"
@@ -38,10 +39,14 @@ _LENGTH = Struct(">I")
 
 
 class ReplayError(Exception):
-    """The first difference between the log and what it should be. `index` is the log index it concerns."""
+    """The first difference between the log and what it should be.
 
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(index, reason)
+    `code` is one of section 10, `index` the log index it concerns.
+    """
+
+    def __init__(self, code: str, index: int, reason: str) -> None:
+        super().__init__(code, index, reason)
+        self.code = code
         self.index = index
         self.reason = reason
 
@@ -100,11 +105,11 @@ class Replay:
         try:
             entry = decode(data)
         except EntryError as fault:
-            raise ReplayError(index, str(fault)) from None
+            raise ReplayError("E_ENTRY", index, str(fault)) from None
         if entry.index != index:
-            raise ReplayError(index, f"it calls itself entry {entry.index}")
+            raise ReplayError("E_INDEX", index, f"it calls itself entry {entry.index}")
         if entry.time_us < self._last_time:
-            raise ReplayError(index, "its time is before that of the entry before it")
+            raise ReplayError("E_TIME", index, "its time is before that of the entry before it")
         self._last_time = entry.time_us
         digest = leaf(data)
         if type(entry) is RecordEntry and index:
@@ -117,7 +122,7 @@ class Replay:
             self._config(entry)
             self._last_is_map = False
         else:
-            raise ReplayError(index, "the first entry is no genesis")
+            raise ReplayError("E_CONFIG", index, "the first entry is no genesis")
         log.append(digest)
 
     def _record(self, entry: RecordEntry, digest: bytes) -> None:
@@ -129,7 +134,7 @@ class Replay:
                 insort(self._buckets.setdefault(bucket_of(tag, self._bits), []), tag)
             if number != subject.size:
                 reason = f"subject {tag.hex()} has {subject.size} records before it, not {number}"
-                raise ReplayError(entry.index, reason)
+                raise ReplayError("E_SEQ", entry.index, reason)
             subject.append(digest)
         self._touched.update(entry.tags)
 
@@ -142,9 +147,11 @@ class Replay:
         tree.update({bucket: self._bucket_leaf(bucket) for bucket in buckets})
         if entry.subjects != len(self._subjects):
             reason = f"there are {len(self._subjects)} subjects, not {entry.subjects}"
-            raise ReplayError(entry.index, reason)
+            raise ReplayError("E_MAP", entry.index, reason)
         if entry.map_root != tree.root():
-            raise ReplayError(entry.index, "the map is not the one that follows from the entries before it")
+            raise ReplayError(
+                "E_MAP", entry.index, "the map is not the one that follows from the entries before it"
+            )
 
     def _bucket_leaf(self, bucket: int) -> bytes:
         tags = self._buckets[bucket]
@@ -158,18 +165,20 @@ class Replay:
     def _config(self, entry: ConfigEntry) -> None:
         try:
             config = read_config(entry.body)
+        except KeyEntryError as fault:
+            raise ReplayError("E_KEY_ENTRY", entry.index, str(fault)) from None
         except ConfigError as fault:
-            raise ReplayError(entry.index, str(fault)) from None
+            raise ReplayError("E_CONFIG", entry.index, str(fault)) from None
         if isinstance(config, Genesis) != (entry.index == 0):
-            raise ReplayError(entry.index, "a genesis stands first, and only there")
+            raise ReplayError("E_CONFIG", entry.index, "a genesis stands first, and only there")
         if isinstance(config, Genesis):
             if config.origin != self.origin:
-                raise ReplayError(0, f"the log is {config.origin}")
+                raise ReplayError("E_ORIGIN", 0, f"the log is {config.origin}")
             self._bits = config.map_bits
         elif isinstance(config, KeyChange) and (
             config.origin != self.origin or config.from_size <= entry.index
         ):
-            raise ReplayError(entry.index, "a key entry is for this log, from a later size on")
+            raise ReplayError("E_KEY_ENTRY", entry.index, "a key entry is for this log, from a later size on")
 
     def check(self, note: str) -> None:
         """Hold a signed checkpoint of the present size against the log. Raises ReplayError."""
@@ -178,16 +187,22 @@ class Replay:
             signed = Note.parse(note)
             checkpoint = Checkpoint.parse(signed.text)
             by = {line.key for line in signed_by(signed, [key.vkey for key in self._keys])}
+        except SignatureError as fault:
+            raise ReplayError("E_SIG", index, f"the checkpoint is no good: {fault}") from None
         except NoteError as fault:
-            raise ReplayError(index, f"the checkpoint is no good: {fault}") from None
+            raise ReplayError("E_NOTE", index, f"the checkpoint is no good: {fault}") from None
         if (checkpoint.origin, checkpoint.size) != (self.origin, self.size):
-            raise ReplayError(index, "the checkpoint is of another log or another size")
+            raise ReplayError("E_CHECKPOINT", index, "the checkpoint is of another log or another size")
         if not self._last_is_map:
-            raise ReplayError(index, "a checkpoint stands behind an entry that is no map entry")
+            raise ReplayError(
+                "E_MAP_STALE", index, "a checkpoint stands behind an entry that is no map entry"
+            )
         if checkpoint.root != self.root():
-            raise ReplayError(index, "the root of the checkpoint is not that of the entries")
+            raise ReplayError("E_INCLUSION", index, "the root of the checkpoint is not that of the entries")
+        if not by:
+            raise ReplayError("E_SIG", index, "no log key of yours has signed the checkpoint")
         if not any(key.vkey in by and key.valid_at(self.size) for key in self._keys):
-            raise ReplayError(index, "no log key valid at this size has signed the checkpoint")
+            raise ReplayError("E_KEY_RANGE", index, "no log key valid at this size has signed the checkpoint")
 
     def run(self, entries: Iterable[bytes], checkpoints: Iterable[str] = ()) -> int:
         """Feed all entries, hold the checkpoints against them at their sizes; returns how many were held.
@@ -201,7 +216,7 @@ class Replay:
             for data in islice(rest, max(0, size - self.size)):
                 self.feed(data)
             if self.size < size:
-                raise ReplayError(self.size, "the entries end before a checkpoint")
+                raise ReplayError("E_ROLLBACK", self.size, "the entries end before a checkpoint")
             self.check(note)
             held += 1
         for data in rest:
@@ -212,7 +227,7 @@ class Replay:
         try:
             return Checkpoint.parse(Note.parse(note).text).size
         except NoteError as fault:
-            raise ReplayError(self.size, f"the checkpoint is no good: {fault}") from None
+            raise ReplayError("E_NOTE", self.size, f"the checkpoint is no good: {fault}") from None
 
     def save(self, file: BinaryIO) -> None:
         """Write what the next run goes on from; the map is made anew from it."""

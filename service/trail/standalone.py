@@ -3,8 +3,10 @@
 It needs only Python and `cryptography`. The modules of the verifier are joined as they stand; only their imports of one another are left out.
 """
 
+import argparse
 import ast
 from collections.abc import Iterator
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -34,6 +36,14 @@ Needs Python 3.11 or newer and the package `cryptography`; no network, no servic
     python verify.py BUNDLE --policy trust.json [--state state.json]
         [--subject type:id] [--receipt FILE] [--lang en|zh]
 """
+
+import importlib.util
+import sys
+
+if importlib.util.find_spec("cryptography") is None:
+    print("verify: the package cryptography is missing; install it: pip install cryptography", file=sys.stderr)
+    print("verify: 缺少软件包 cryptography，请先安装：pip install cryptography", file=sys.stderr)
+    sys.exit(3)
 '''
 _TAIL: Final = """
 if __name__ == "__main__":
@@ -45,9 +55,14 @@ class JoinError(ValueError):
     """Two modules use one name for two things, or a module imports something that is not joined."""
 
 
-def build(path: Path) -> None:
-    """Write the standalone verifier to `path`. Raises JoinError if the modules cannot stand in one file."""
-    path.write_text(source(), encoding="utf-8")
+def build(path: Path) -> str:
+    """Write the standalone verifier to `path`; return its SHA-256 in hex, by which readers know that they have the same.
+
+    Raises JoinError if the modules cannot stand in one file.
+    """
+    data = source().encode()
+    path.write_bytes(data)
+    return sha256(data).hexdigest()
 
 
 def source() -> str:
@@ -94,3 +109,17 @@ def _left_out(tree: ast.Module) -> list[tuple[int, int]]:
                 raise JoinError(f"{item.module} cannot be joined so")
             spans.append((item.lineno, item.end_lineno or item.lineno))
     return spans
+
+
+def main() -> None:
+    """Write the file that the command line names, and say by which digest it is known."""
+    parser = argparse.ArgumentParser(description="Write the verifier as one file.")
+    parser.add_argument("path", type=Path)
+    path: Path = parser.parse_args().path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = build(path)
+    print(f"{path}  sha256 {digest}")  # noqa: T201  the answer of the command
+
+
+if __name__ == "__main__":
+    main()

@@ -11,13 +11,28 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.policy import digest
 from service.trail import standalone
-from service.trail.note import Note, Promise, signed_by
-from service.trail.record import record_hash
+from service.trail.merkle import leaf, root_of_inclusion
+from service.trail.note import Checkpoint, Note, Promise, signed_by
+from service.trail.record import SUBJECT_TYPES, record_hash
 from service.trail.verify import Verdict, verify_bundle
 from tests.kit import House
 
 pytestmark = pytest.mark.anyio
+OPERATOR = {"operator_id": "press", "kind": "company", "name": "A. Press", "jurisdiction": "CN-110000"}
+IDENTITY = {
+    "status": "verified",
+    "methods": ["credit_code", "mobile"],
+    "identity_ref": "b2d0c6b1-6f0e-4d1c-9a53-7c1e84f2a905",
+}
+ACCOUNT = {
+    "account_id": "daily",
+    "operator_id": "press",
+    "name": "Daily",
+    "class": "life",
+    "jurisdiction": "CN-110000",
+}
 GROUP = {"subject_type": "group", "subject_id": "g", "purpose": "case 17"}
 
 
@@ -137,6 +152,24 @@ async def test_an_authority_gets_the_same_proof_with_personal_fields_withheld(
     await group.refused("refused", "reg", "GET", "/v1/trust")
 
 
+async def test_who_took_a_bundle_gets_the_editions_its_records_name(group: House) -> None:
+    """S197, S189: an edition belongs to the taking, which is on the record; nobody else gets it through that."""
+    async with group.db.transaction() as tx:
+        await tx.execute("UPDATE api_key SET jurisdictions = '[\"CN-110000\"]' WHERE key_id = 'reg'")
+    taken = await group.ask("reg", "POST", "/v1/trail-exports", GROUP)
+    number = bodies(taken.content)[0]["policy"]
+    path = f"/v1/trail-exports/{taken.headers['x-record-id']}/editions/"
+    whole = await group.do("reg", "GET", path + number)
+    assert digest({name: text.encode() for name, text in whole["files"].items()}) == number
+    await group.refused("unknown", "reg", "GET", path + "0" * 64)
+    await group.refused("unknown", "reg", "GET", path + "x")
+    for who in ("au", "im", "ann"):
+        await group.refused("unknown", who, "GET", path + number)
+    [mute, *_] = await group.records("group.mute")
+    await group.refused("unknown", "reg", "GET", f"/v1/trail-exports/{mute['id']}/editions/{number}")
+    await group.refused("refused", "reg", "GET", f"/v1/editions/{number}")
+
+
 async def test_taking_evidence_is_an_act_with_a_purpose(group: House, tmp_path: Path) -> None:
     """S021, S197: without a purpose nothing is handed out; each export is a record, and stands in the next bundle."""
     await group.refused("purpose_missing", "au", "POST", "/v1/trail-exports", GROUP | {"purpose": " "})
@@ -158,6 +191,35 @@ async def test_that_there_is_nothing_is_proved_too(group: House, tmp_path: Path)
         assert lines(bundle, "record") == lines(bundle, "subject") == []
         verdict = await verify(group, tmp_path, bundle, subject=("person", person))
         assert verdict.exit_code == 0, verdict.text("en")
+
+
+@pytest.mark.parametrize("subject_type", SUBJECT_TYPES)
+async def test_every_type_of_subject_has_a_trail(group: House, tmp_path: Path, subject_type: str) -> None:
+    """S197: each of the nine types can be asked for, and its bundle is accepted, with records or as proof of none."""
+    await group.do("ann", "POST", "/v1/operators", OPERATOR)
+    await group.do("im", "PUT", "/v1/operators/press/identity", IDENTITY)
+    await group.do("ann", "POST", "/v1/accounts", ACCOUNT)
+    await export(group)
+    await group.publish()
+    known = {
+        "person": "dan",
+        "group": "g",
+        "account": "daily",
+        "operator": "press",
+        "staff": "au",
+        "jurisdiction": "CN-110000",
+    }
+    name = known.get(subject_type, "nobody-knows-me")
+    asked = {"subject_type": subject_type, "subject_id": name}
+    bundle = await export(group, **asked)
+    verdict = await verify(group, tmp_path, bundle, subject=(subject_type, name))
+    assert verdict.exit_code == 0, verdict.text("en")
+    assert bool(bodies(bundle)) == (subject_type in known)
+    await group.publish()
+    bundle = await export(group, **asked)
+    assert bodies(bundle)[-1]["act"] == "trail.export"
+    verdict = await verify(group, tmp_path, bundle, subject=(subject_type, name))
+    assert verdict.exit_code == 0, verdict.text("en")
 
 
 async def test_every_range_of_a_trail_is_proved(group: House, tmp_path: Path) -> None:
@@ -212,6 +274,28 @@ async def test_a_receipt_holds_the_service_to_its_word(group: House, tmp_path: P
     own = f"/v1/records/{taken.headers['x-record-id']}/receipt"
     assert (await group.ask("au", "GET", own)).status_code == 200
     await group.refused("unknown", "im", "GET", own)
+
+
+async def test_that_a_record_is_logged_is_proved_to_whom_its_receipt_is_for(group: House) -> None:
+    """S197: from the record's entry and a path of hashes anyone computes the root that the log has signed."""
+    body = {"person_id": "eve", "seconds": 90, "reason": "fraud"}
+    act = await group.do("ben", "POST", "/v1/groups/g/mutes", body)
+    path = f"/v1/records/{act['record_id']}/inclusion"
+    before = Checkpoint.parse(Note.parse((await group.client.get("/checkpoint")).text).text)
+    assert (await group.refused("trail_unavailable", "im", "GET", path))["status"] == 503
+    await group.refused("malformed", "im", "GET", f"{path}?size={before.size}")
+    size = await group.publish()
+    await export(group)
+    later = await group.publish()
+    for asked, told in ((f"{path}?size={size}", size), (path, later)):
+        proof = await group.do("im", "GET", asked)
+        signed = Checkpoint.parse(Note.parse(proof["note"]).text)
+        hashes = [base64.b64decode(one) for one in proof["hashes"]]
+        digest = leaf(base64.b64decode(proof["entry"]))
+        assert root_of_inclusion(proof["index"], told, digest, hashes) == signed.root
+        assert signed.size == told
+    await group.refused("malformed", "im", "GET", f"{path}?size={size - 1}")
+    await group.refused("unknown", "mo", "GET", path)
 
 
 async def test_trust_is_public_but_for_the_tag_keys(group: House) -> None:

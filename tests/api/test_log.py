@@ -1,6 +1,7 @@
 """The log on the database: every record once, in order, signed only when committed, whoever runs and whatever crashes."""
 
 import asyncio
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from service.trail import stored
 from service.trail.kept import Kept, LogRefused
 from service.trail.merkle import Tree, leaf
 from service.trail.note import Checkpoint, Note, Signer, Vkey, signed_by
+from service.trail.replay import read_stream
 from service.trail.sequencer import Sequencer
 from tests.conftest import Database
 from tests.kit import House
@@ -311,3 +313,29 @@ async def test_a_process_that_only_sequences_does_what_a_serving_one_leaves_to_i
         await working
     assert not (await dump(group.db))["pending"]
     await check(group)
+
+
+async def test_entries_are_handed_to_auditors_as_they_stand_in_the_log(group: House) -> None:
+    """S197, S189: auditors and compliance get every entry up to the newest checkpoint, in order, and nobody else any."""
+    await mute(group)
+    size = await group.publish()
+    await mute(group, "eve")
+    async with group.db.read() as reader:
+        held = [row["entry"] for row in await stored.sql.entries(reader, start=0, end=size)]
+    for who in ("au", "co"):
+        answer = await group.ask(who, "GET", "/v1/log-entries")
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert list(read_stream(io.BytesIO(answer.content))) == held
+    part = await group.ask("au", "GET", "/v1/log-entries?start=2&end=4")
+    assert list(read_stream(io.BytesIO(part.content))) == held[2:4]
+    for query in (f"start={size}", "start=3&end=3", "start=4&end=2"):
+        assert (await group.ask("au", "GET", f"/v1/log-entries?{query}")).content == b""
+    assert (await group.ask("au", "GET", f"/v1/log-entries?end={size + 9}")).content == answer.content
+    for who in ("mo", "im", "ann", "reg"):
+        await group.refused("refused", who, "GET", "/v1/log-entries")
+    await group.refused("malformed", "au", "GET", "/v1/log-entries?start=-1")
+
+
+async def test_before_the_first_checkpoint_there_are_no_entries_to_replay(house: House) -> None:
+    """S197: what nobody signed yet is handed to nobody."""
+    assert (await house.refused("trail_unavailable", "au", "GET", "/v1/log-entries"))["status"] == 503

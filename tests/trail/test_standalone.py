@@ -1,9 +1,10 @@
 """The verifier in one file: it needs Python and `cryptography`, and nothing of the service."""
 
 import ast
+import hashlib
 import subprocess
 import sys
-import sysconfig
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,25 @@ from service.trail import standalone
 from service.trail.standalone import JoinError, build, source
 from tests.trail.memory import EXAMPLE
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PRELUDE = """
 import runpy, sys
 sys.path.append(sys.argv.pop(1))
 runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory) -> Path:
+    """A packages folder as `pip install cryptography` leaves it in an empty environment, and nothing else of ours."""
+    folder = tmp_path_factory.mktemp("packages")
+    for name in ("cryptography", "cffi", "pycparser"):
+        for file in distribution(name).files or ():
+            target = folder / str(file)
+            if ".." not in file.parts and not target.exists() and "__pycache__" not in file.parts:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.symlink_to(file.locate())
+    return folder
 
 
 @pytest.fixture
@@ -27,33 +42,63 @@ def verifier(tmp_path) -> Path:
     return path
 
 
-def run(verifier: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Without site, environment and repository: only the packages folder, for `cryptography`."""
+def run(verifier: Path, packages: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Without site, environment and repository: only the standard library, and the packages of this folder."""
     command = [
         sys.executable,
         "-I",
         "-S",
         "-c",
         PRELUDE,
-        sysconfig.get_path("platlib"),
+        str(packages),
         str(verifier),
         *arguments,
     ]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=verifier.parent, env={})
 
 
-def test_one_file_judges_alone(verifier, tmp_path):
-    """Run away from the repository it accepts the worked example, and rejects it with one byte changed."""
+@pytest.mark.parametrize(
+    ("lang", "complete", "altered"),
+    [
+        ("en", "COMPLETE, all 2 records", "A personal value was altered"),
+        ("zh", "完整，全部 2 条记录", "个人信息被改动"),
+    ],
+)
+def test_one_file_judges_alone(
+    verifier: Path, packages: Path, tmp_path: Path, lang: str, complete: str, altered: str
+) -> None:
+    """S197: with Python and `cryptography` alone it accepts the worked example, and rejects it with one byte changed."""
     policy = str(EXAMPLE / "trust.json")
-    done = run(verifier, str(EXAMPLE / "group-g1.bundle"), "--policy", policy, "--lang", "zh")
+    done = run(verifier, packages, str(EXAMPLE / "group-g1.bundle"), "--policy", policy, "--lang", lang)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ACCEPTED\n")
-    assert "完整" in done.stdout
+    assert complete in done.stdout
     broken = tmp_path / "broken"
     broken.write_bytes((EXAMPLE / "group-g1.bundle").read_bytes().replace(b"Li Wei", b"Li Wej"))
-    done = run(verifier, str(broken), "--policy", policy)
+    done = run(verifier, packages, str(broken), "--policy", policy, "--lang", lang)
     assert done.returncode == 2
     assert done.stdout.startswith("REJECTED E_FIELD: ")
+    assert altered in done.stdout
+
+
+def test_without_cryptography_it_says_what_to_install(verifier: Path, tmp_path: Path) -> None:
+    """In an interpreter with nothing installed it says in both languages what is missing; that judges nothing."""
+    done = run(verifier, tmp_path, str(EXAMPLE / "group-g1.bundle"), "--policy", str(EXAMPLE / "trust.json"))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "pip install cryptography" in done.stderr
+    assert "缺少" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_make_writes_it_and_says_its_digest(tmp_path: Path) -> None:
+    """`make verifier` writes the file, the same each time, and tells the digest by which readers can compare theirs."""
+    [line] = [one for one in (REPOSITORY / "Makefile").read_text().splitlines() if "trail.standalone" in one]
+    assert line.endswith("-m service.trail.standalone dist/verify.py")
+    path = tmp_path / "dist" / "verify.py"
+    command = [sys.executable, "-m", "service.trail.standalone", str(path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert path.read_text() == source()
+    assert done.stdout == f"{path}  sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
 def test_it_imports_nothing_but_the_standard_library_and_cryptography():

@@ -83,38 +83,9 @@ class Opening:
         self.tag = tag(key, kind, name)
 
     def _checkpoint(self, line: dict[str, Any]) -> None:
-        number, policy, facts = self._lines.number, self._policy, self._facts
-        try:
-            note = Note.parse(line["note"])
-        except NoteError:
-            raise Fault("E_NOTE", line=number) from None
-        try:
-            checkpoint = Checkpoint.parse(note.text)
-        except NoteError:
-            raise Fault("E_CHECKPOINT", line=number) from None
-        if not checkpoint.origin == policy.origin == self._origin:
-            raise Fault("E_ORIGIN", line=number)
-        facts.size, facts.root = checkpoint.size, checkpoint.root
-        try:
-            by_log = {signed.key for signed in signed_by(note, [key.vkey for key in policy.log_keys])}
-        except SignatureError as fault:
-            raise Fault("E_SIG", line=number, name=fault.key.name) from None
-        if not by_log:
-            raise Fault("E_SIG", line=number)
-        valid = {key.vkey for key in policy.log_keys if key.vkey in by_log and key.valid_at(facts.size)}
-        if not valid:
-            raise Fault("E_KEY_RANGE", line=number)
-        facts.signed_keys = sorted(map(str, valid))
-        try:
-            seen = signed_by(note, policy.witnesses)
-        except SignatureError as fault:
-            raise Fault("E_COSIG", line=number, name=fault.key.name) from None
-        # The earliest time of a witness: every one of his signatures must be late enough.
-        for signed in seen:
-            time = signed.time or 0
-            facts.witness_times[signed.key.name] = min(time, facts.witness_times.get(signed.key.name, time))
-        if len(facts.witness_times) < policy.quorum:
-            raise Fault("E_QUORUM", line=number)
+        judge_checkpoint(
+            line["note"], self._policy, self._facts, origin=self._origin, line=self._lines.number
+        )
 
     def _earlier_state(self) -> None:
         if self._state is None:
@@ -240,3 +211,44 @@ class Opening:
         if root != map_root:
             raise Fault("E_MAP", line=number)
         return found
+
+
+def judge_checkpoint(
+    text: str, policy: Policy, facts: Facts, *, origin: str, line: int | None = None
+) -> Checkpoint:
+    """Step 3: the checkpoint of a note, by the log of the policy and of `origin`, signed as the policy demands.
+
+    What was found goes into `facts`. Raises Fault.
+    """
+    try:
+        note = Note.parse(text)
+    except NoteError:
+        raise Fault("E_NOTE", line=line) from None
+    try:
+        checkpoint = Checkpoint.parse(note.text)
+    except NoteError:
+        raise Fault("E_CHECKPOINT", line=line) from None
+    if not checkpoint.origin == policy.origin == origin:
+        raise Fault("E_ORIGIN", line=line)
+    facts.size, facts.root = checkpoint.size, checkpoint.root
+    try:
+        by_log = {signed.key for signed in signed_by(note, [key.vkey for key in policy.log_keys])}
+    except SignatureError as fault:
+        raise Fault("E_SIG", line=line, name=fault.key.name) from None
+    if not by_log:
+        raise Fault("E_SIG", line=line)
+    valid = {key.vkey for key in policy.log_keys if key.vkey in by_log and key.valid_at(facts.size)}
+    if not valid:
+        raise Fault("E_KEY_RANGE", line=line)
+    facts.signed_keys = sorted(map(str, valid))
+    try:
+        seen = signed_by(note, policy.witnesses)
+    except SignatureError as fault:
+        raise Fault("E_COSIG", line=line, name=fault.key.name) from None
+    # The earliest time of a witness: every one of his signatures must be late enough.
+    for signed in seen:
+        time = signed.time or 0
+        facts.witness_times[signed.key.name] = min(time, facts.witness_times.get(signed.key.name, time))
+    if len(facts.witness_times) < policy.quorum:
+        raise Fault("E_QUORUM", line=line)
+    return checkpoint

@@ -274,13 +274,21 @@ class Verdict:
         """The verdict in words, `en` or `zh`; the first line is the same for programs in both."""
         chinese = LANGUAGES.index(lang) == 1
         if self.fault:
-            lines = [_blame(self.outcome, self.fault, chinese=chinese), *_trust(self.facts, chinese=chinese)]
+            lines = [
+                blame(self.outcome, self.fault, chinese=chinese),
+                *trust_said(self.facts, chinese=chinese),
+            ]
         else:
-            lines = [ACCEPTED, *_trust(self.facts, chinese=chinese), *_proved(self.facts, chinese=chinese)]
+            lines = [
+                ACCEPTED,
+                *trust_said(self.facts, chinese=chinese),
+                *_proved(self.facts, chinese=chinese),
+            ]
         return "\n".join(lines) + "\n"
 
 
-def _blame(outcome: str, fault: Fault, *, chinese: bool) -> str:
+def blame(outcome: str, fault: Fault, *, chinese: bool) -> str:
+    """The first line of a verdict that is not ACCEPTED."""
     places = [
         (fault.index, "log entry {}", "日志条目 {}"),
         (fault.line, "line {} of the file", "文件第 {} 行"),
@@ -293,7 +301,8 @@ def _blame(outcome: str, fault: Fault, *, chinese: bool) -> str:
     return f"{outcome} {fault.code}: {sentence}" + (f" ({', '.join(where)})" if where else "")
 
 
-def _trust(facts: Facts, *, chinese: bool) -> list[str]:
+def trust_said(facts: Facts, *, chinese: bool) -> list[str]:
+    """On whom a verdict rests."""
     pinned = ", ".join(facts.pinned_keys) or "-"
     if chinese:
         return [
@@ -307,11 +316,12 @@ def _trust(facts: Facts, *, chinese: bool) -> list[str]:
 
 
 def _proved(facts: Facts, *, chinese: bool) -> list[str]:
-    pairs = [*_of_log(facts), *_of_subject(facts), *_of_content(facts)]
+    pairs = [*log_said(facts), *_of_subject(facts), *_of_content(facts)]
     return [zh if chinese else en for en, zh in pairs]
 
 
-def _of_log(facts: Facts) -> list[tuple[str, str]]:
+def log_said(facts: Facts) -> list[tuple[str, str]]:
+    """What was found of the checkpoint, in English and Chinese."""
     keys = ", ".join(facts.signed_keys)
     seen = len(facts.witness_times)
     known = facts.witnesses_known
@@ -326,7 +336,7 @@ def _of_log(facts: Facts) -> list[tuple[str, str]]:
         ),
     ]
     said += [
-        (f"  {name} saw it at {_moment(time * 1_000_000)}", f"  {name} 于 {_moment(time * 1_000_000)} 见到")
+        (f"  {name} saw it at {moment(time * 1_000_000)}", f"  {name} 于 {moment(time * 1_000_000)} 见到")
         for name, time in sorted(facts.witness_times.items())
     ]
     if facts.compared_size is not None:
@@ -348,8 +358,8 @@ def _of_log(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _of_subject(facts: Facts) -> list[tuple[str, str]]:
-    start = "-" if facts.earliest_us is None else _moment(facts.earliest_us)
-    end = _moment(facts.map_time_us)
+    start = "-" if facts.earliest_us is None else moment(facts.earliest_us)
+    end = moment(facts.map_time_us)
     span = f"[{facts.a}, {facts.b})"
     said: list[tuple[str, str]] = []
     if not facts.n:
@@ -420,7 +430,8 @@ def _of_content(facts: Facts) -> list[tuple[str, str]]:
     return said
 
 
-def _moment(us: int) -> str:
+def moment(us: int) -> str:
+    """An instant in words, from microseconds since 1970 UTC."""
     try:
         return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).isoformat(
             timespec="microseconds"
