@@ -132,7 +132,7 @@ class Asked(msgspec.Struct, kw_only=True, eq=False):
 
     def touches(self) -> list[tuple[Any, bool]]:
         """What it looks at, and whether it may change it; two acts that collide go in different sets."""
-        return [((need.kind, need.key), need.write) for need in (*self.needs, *self.more)]
+        return [((kind, key), write) for kind, key, write in (*self.needs, *self.more)]
 
 
 class Outcome(NamedTuple):
@@ -453,6 +453,8 @@ class Door:
             await _look_at(db, wanted, facts, lock=lock)
             wanted = []
             for one in asked:
+                if type(one.action).more is Action.more:
+                    continue
                 here = Situation(caller=one.caller, at=_NEVER, record_id="", policy=None, facts=facts)  # type: ignore[arg-type]
                 known = {(need.kind, need.key) for need in (*one.needs, *one.more)}
                 try:
@@ -467,6 +469,8 @@ class Door:
 
     def _apart(self, asked: Sequence[Asked]) -> list[Asked]:
         """Leave for the next set what turned out, on looking, to touch a row that another of this set changes."""
+        if not any(one.more for one in asked):
+            return list(asked)
         taken: dict[Any, bool] = {}
         together: list[Asked] = []
         for one in asked:

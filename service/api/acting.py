@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -61,7 +61,8 @@ def governed(
 
     async def act(request: Request[Any, Any, Any]) -> Response[bytes]:
         given = {name: request.path_params[name] for name in parameters}
-        return response_of(await perform(request, await request.body(), action, given, check))
+        before = None if check is None else partial(check, request)
+        return response_of(await perform(request.scope, await request.body(), action, given, before))
 
     act.__name__ = action_name(action).replace(".", "_")
     act.__doc__ = action.__doc__
@@ -80,15 +81,15 @@ def governed(
 
 
 async def perform(
-    request: Request[Any, Any, Any],
+    scope: Any,
     body: bytes,
     action: type[Action],
     given: Mapping[str, str],
-    check: Check | None = None,
+    check: Callable[[Caller, Any], Awaitable[None]] | None = None,
 ) -> Answer:
     """Decode and ask the door. Raises Refusal for what cannot be asked at all."""
-    headers = headers_of(request)
-    state = request.app.state
+    headers = headers_in(scope["headers"])
+    state = scope["app"].state
     callers: Callers = state.callers
     door: Door = state.door
     caller = await callers.caller(headers)
@@ -96,13 +97,17 @@ async def perform(
     key = request_key(headers)
     expected = expected_version(headers)
     if check is not None:
-        await check(request, caller, asked)
-    return await door.act(asked, caller=caller, key=key, expected=expected, request_id=request_id(request))
+        await check(caller, asked)
+    return await door.act(asked, caller=caller, key=key, expected=expected, request_id=scope["request_id"])
 
 
 def headers_of(request: Request[Any, Any, Any]) -> dict[bytes, bytes]:
+    """The headers of a request by lower-case name; see `headers_in`."""
+    return headers_in(request.scope["headers"])
+
+
+def headers_in(pairs: Any) -> dict[bytes, bytes]:
     """The headers by lower-case name. Raises Refusal `malformed` where one that means something here is said twice."""
-    pairs: Any = request.scope["headers"]
     headers = {name.lower(): value for name, value in pairs}
     if len(headers) < len(pairs):
         names = [name.lower() for name, _ in pairs]

@@ -6,16 +6,17 @@ Whatever is not a governed route goes on to the framework.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from litestar import Request, Response
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from service.action import Action
 from service.api.acting import perform
-from service.api.problems import HANDLERS, response_of
+from service.api.problems import HANDLERS, media_of
 from service.errors import Code, Refusal
 
 _ANY = "{}"
@@ -56,15 +57,16 @@ class Lane:
         leaf, values = found
         inside: Any = scope
         inside["path_template"], inside["route_handler"] = leaf.path, leaf.handler
-        request: Request[Any, Any, Any] = Request(inside)
         try:
             body = await _body(receive, inside)
-            answer = await perform(request, body, leaf.action, dict(zip(leaf.names, values, strict=True)))
-            response = response_of(answer)
+            answer = await perform(inside, body, leaf.action, dict(zip(leaf.names, values, strict=True)))
+            await _send(send, answer.status, media_of(answer), answer.body)
         except Exception as error:  # noqa: BLE001 - told as the framework would tell it
             handler = next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)
-            response = handler(request, error)
-        await _send(response, send)
+            response = handler(Request(inside), error)
+            await _send(
+                send, response.status_code, str(response.media_type), response.content, response.headers
+            )
 
     def _find(self, scope: Any) -> tuple[_Leaf, list[str]] | None:
         """The leaf of a path and its parameters' values."""
@@ -97,13 +99,14 @@ async def _body(receive: Receive, scope: Any) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _send(response: Response[bytes], send: Send) -> None:
-    content = response.content
+async def _send(
+    send: Send, status: int, media: str, content: bytes, more: Mapping[str, str] = MappingProxyType({})
+) -> None:
     headers = [
-        (b"content-type", str(response.media_type).encode()),
+        (b"content-type", media.encode()),
         (b"content-length", b"%d" % len(content)),
-        *((name.encode(), value.encode()) for name, value in response.headers.items()),
+        *((name.encode(), value.encode()) for name, value in more.items()),
     ]
-    start: Any = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+    start: Any = {"type": "http.response.start", "status": status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": content, "more_body": False})

@@ -30,8 +30,12 @@ _BY_STATUS = {
 
 def response_of(answer: Answer) -> Response[bytes]:
     """An answer of the door over HTTP."""
-    media = PROBLEM if answer.status >= 400 else JSON
-    return Response(answer.body, status_code=answer.status, media_type=media)
+    return Response(answer.body, status_code=answer.status, media_type=media_of(answer))
+
+
+def media_of(answer: Answer) -> str:
+    """What kind of document an answer of the door is."""
+    return PROBLEM if answer.status >= 400 else JSON
 
 
 def refuse(
