@@ -58,9 +58,11 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
     """Why a tier is what it is. `edition`, `at`, `inputs`, `held` and `lower` are what went in; the rest came out (S076).
 
     `held` is the tier before (None: there was none), `lower` the lower result that already waited, `waiting` the one that
-    waits now, `tier` what holds where no override stands over it. `floors`: by input, the tier it demands at least;
-    results stored before floors were told apart have none.
+    waits now, `tier` what holds where no override stands over it. `record` is of the act that ranked. `floors`: by input,
+    the tier it demands at least. Results stored before these two were kept lack them.
     """
+
+    record: str | UnsetType = UNSET
 
     edition: str
     at: dt.datetime
@@ -100,6 +102,7 @@ def rank(
     at: dt.datetime,
     held: int | None,
     lower: Lower | None,
+    record: str | UnsetType = UNSET,
 ) -> Basis:
     """Rank a subject that held tier `held`: a rise applies at once, a fall after `tier_down_wait_d` (S079)."""
     result = compute(edition, kind, facts)
@@ -114,6 +117,7 @@ def rank(
             tier = waiting.tier
             waiting = Lower(result.tier, at) if result.tier < tier else None
     return Basis(
+        record=record,
         edition=edition.edition,
         at=at,
         inputs=dict(facts),
@@ -131,7 +135,9 @@ def rank(
 
 def rank_again(edition: Edition, kind: Kind, basis: Basis) -> Basis:
     """Rank once more from what was stored, years later, under the edition that `basis` names: the same result (S078)."""
-    again = rank(edition, kind, basis.inputs, at=basis.at, held=basis.held, lower=basis.lower)
+    again = rank(
+        edition, kind, basis.inputs, at=basis.at, held=basis.held, lower=basis.lower, record=basis.record
+    )
     return msgspec.structs.replace(again, floors=UNSET) if basis.floors is UNSET else again
 
 

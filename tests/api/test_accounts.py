@@ -422,6 +422,7 @@ async def test_a_tier_shows_what_it_rests_on(accepted: House) -> None:
     receipt = await accepted.do("cl", "PUT", TIER, {"reason": "routine"})
     basis = (await seen(accepted))["tier_basis"]
     assert basis == {
+        "record": receipt["record_id"],
         "edition": receipt["edition"],
         "at": "2026-11-02T08:00:00Z",
         "inputs": account_facts("life", 90, 2_370_000, 120_000, "B"),

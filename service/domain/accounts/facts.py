@@ -102,6 +102,7 @@ class Account(Row, frozen=True, kw_only=True):
             at=here.at,
             held=None if first else self.tier if old is None else old.tier,
             lower=None if old is None else old.waiting,
+            record=here.record_id,
         )
         tier = tiers.in_force(basis, None if self.override is None else self.override.tier)
         next_recheck_at = self.next_recheck_at

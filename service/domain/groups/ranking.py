@@ -99,6 +99,7 @@ def ranked(here: Situation, group: G, *, first: bool = False, anew: bool = False
         at=here.at,
         held=None if first else held,
         lower=None if before is None else before.waiting,
+        record=here.record_id,
     )
     tier = tiers.in_force(basis, None if group.override is None else group.override.tier)
     due = group.next_recheck_at
