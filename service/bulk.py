@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import structlog
 
 from service.action import Action
@@ -21,8 +20,7 @@ from service.domain import forecast, tiers
 from service.domain.accounts.tiers import RankAccount
 from service.domain.groups.ranking import RankGroup
 from service.domain.reranking import FinishBulk, StopBulk, TierPlan
-from service.domain.tiers import Basis
-from service.door import Answer, Door
+from service.door import Door
 from service.editions import Editions
 from service.errors import Code
 from service.policy import Policy
@@ -35,6 +33,15 @@ PAGE = 3_000
 LEASE_SECONDS = 15
 """So long a plan is left alone by other processes when the one that worked on it says nothing more."""
 _BREATH = 250
+
+
+class Page(NamedTuple):
+    """Subjects looked at under an edition: what is to be done, the last one's id (empty: there were none), how many."""
+
+    edition: str
+    acts: list[Action]
+    last: str
+    number: int
 
 
 class BulkRanking:
@@ -80,40 +87,42 @@ class BulkRanking:
         return sum([await self._work(plan) for plan in plans])
 
     async def _work(self, plan: TierPlan) -> int:
-        """One plan, page by page, until its end, its stop or ours."""
-        held: dt.datetime | None = None
+        """One plan, page by page, until its end, its stop or ours. While the door writes one page, the next is looked at."""
+        async with self._db.transaction() as tx:
+            progress = await sql.take_progress(tx, plan_id=plan.plan_id, seconds=LEASE_SECONDS)
+        if progress is None:
+            return 0
         changed = 0
-        while not self._closing.is_set():
-            async with self._db.transaction() as tx:
-                progress = await sql.take_progress(
-                    tx, plan_id=plan.plan_id, mine=held, lease=dt.timedelta(seconds=LEASE_SECONDS)
-                )
-            if progress is None:
-                return changed
-            held = progress["held_until"]
-            policy = self._editions.at(self._clock.now())
-            if policy.edition != plan.edition:
+        page = await self._look(plan, progress["after"])
+        while page.last and not self._closing.is_set():
+            if page.edition != plan.edition:
                 await self._door.act(StopBulk(plan_id=plan.plan_id), caller=Caller.sweep())
                 return changed
-            statement = forecast.sql.account_page if plan.kind == "account" else forecast.sql.group_page
-            async with self._db.read() as db:
-                rows = await statement(db, after=progress["after"], most=self._page)
-            if not rows:
-                end = FinishBulk(plan_id=plan.plan_id, looked=progress["looked"], changed=progress["changed"])
-                await self._door.act(end, caller=Caller.sweep())
-                return changed
-            answers = await self._rank(plan, policy, rows)
+            asking = asyncio.gather(*(self._door.act(act, caller=Caller.sweep()) for act in page.acts))
+            following = await self._look(plan, page.last)
+            # An act that could not be recorded raises, and the page is looked at again later.
+            answers = await asking
             changed += sum(one.outcome == "done" for one in answers)
             if any(one.code in {Code.NOT_IN_STATE.value, Code.PLAN_STALE.value} for one in answers):
                 # Stopped, or another edition came into force, between two sets: nothing after that was done.
                 return changed
-            async with self._db.transaction() as tx:
-                await sql.note_progress(tx, plan_id=plan.plan_id, after=rows[-1]["id"], number=len(rows))
+            if not await self._note(plan, page):
+                return changed
+            page = following
+        if not page.last:
+            async with self._db.read() as db:
+                done = await sql.progress(db, plan_id=plan.plan_id)
+            end = FinishBulk(plan_id=plan.plan_id, looked=done["looked"], changed=done["changed"])
+            await self._door.act(end, caller=Caller.sweep())
         return changed
 
-    async def _rank(self, plan: TierPlan, policy: Policy, rows: list[Any]) -> list[Answer]:
-        """Ask the door for the subjects of a page that ranking again would change."""
+    async def _look(self, plan: TierPlan, after: str) -> Page:
+        """The subjects after one, and the acts of those that ranking again would change."""
         at = self._clock.now()
+        policy = self._editions.at(at)
+        statement = forecast.sql.account_page if plan.kind == "account" else forecast.sql.group_page
+        async with self._db.read() as db:
+            rows = await statement(db, after=after, most=self._page)
         acts: list[Action] = []
         for place, row in enumerate(rows):
             if place % _BREATH == 0:
@@ -124,14 +133,19 @@ class BulkRanking:
                     if plan.kind == "account"
                     else RankGroup(group_id=row["id"], plan=plan.plan_id)
                 )
-        # An act that could not be recorded raises, and the page is looked at again later.
-        return await asyncio.gather(*(self._door.act(act, caller=Caller.sweep()) for act in acts))
+        return Page(policy.edition, acts, rows[-1]["id"] if rows else "", len(rows))
+
+    async def _note(self, plan: TierPlan, page: Page) -> bool:
+        """Note that a page is done, and keep the plan; false where it runs no more."""
+        async with self._db.transaction() as tx:
+            still = await sql.note_progress(
+                tx, plan_id=plan.plan_id, after=page.last, number=page.number, seconds=LEASE_SECONDS
+            )
+        return still is not None
 
 
 def changes(policy: Policy, plan: TierPlan, row: Any, at: dt.datetime) -> bool:
     """Whether ranking a subject again would change its result, or it has none yet."""
-    if not row["tier_basis"]:
-        return True
     seen = forecast.seen_of(policy, plan.kind, row, at=at)
     new = tiers.rank(policy, plan.kind, seen.facts, at=at, held=seen.held, lower=seen.lower)
-    return not tiers.settled(msgspec.convert(row["tier_basis"], Basis), new)
+    return row["held"] is None or (seen.held, seen.lower) != (new.tier, new.waiting)

@@ -106,6 +106,9 @@ def seen_of(policy: Policy, kind: Kind, row: Mapping[str, Any], *, at: dt.dateti
         # Whether the wait is over is all that its first day decides.
         since = at - dt.timedelta(days=policy.tier_down_wait_d) if row["due"] else at
         lower = None if waits is None else Lower(waits, since)
+    elif "waiting" in row:
+        held, number, ids = row["held"], 1, (row["id"],)
+        lower = msgspec.convert(row["waiting"], Lower) if row["waiting"] else None
     else:
         basis = msgspec.convert(row["tier_basis"], Basis) if row["tier_basis"] else None
         held, number, ids = None if basis is None else basis.tier, 1, (row["id"],)

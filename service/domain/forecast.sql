@@ -72,13 +72,14 @@ ORDER BY id LIMIT :most;
 
 -- name: account_page
 -- The next accounts by id, with what they are ranked by and what that gave last.
-SELECT id, klass, operator_credit, followers, reads_per_post, quality, tier, tier_basis, override_tier
+SELECT id, klass, operator_credit, followers, reads_per_post, quality, tier, override_tier,
+    (tier_basis ->> 'tier')::bigint AS held, tier_basis -> 'waiting' AS waiting
 FROM tier_subject WHERE kind = 'account' AND id > :after ORDER BY id LIMIT :most;
 
 -- name: group_page
 -- The next groups by id, with what they are ranked by and what that gave last.
 SELECT id, klass, join_mode, discoverable, link_open, minors, member_count, messages_per_day, capacity, admin_count,
-    tier, tier_basis, override_tier
+    tier, override_tier, (tier_basis ->> 'tier')::bigint AS held, tier_basis -> 'waiting' AS waiting
 FROM tier_subject WHERE kind = 'group' AND id > :after ORDER BY id LIMIT :most;
 
 -- name: one_subject^

@@ -191,11 +191,10 @@ async def test_what_a_kill_cut_short_is_taken_up_again(house: House) -> None:
     state = house.app.state
 
     class Dies(BulkRanking):
-        async def _rank(self, plan: Any, policy: Any, rows: list[Any]) -> Any:
-            done = await super()._rank(plan, policy, rows)
-            if rows[0]["id"] == "a004":
+        async def _note(self, plan: Any, page: Any) -> bool:
+            if page.last == "a007":
                 raise KeyboardInterrupt
-            return done
+            return await super()._note(plan, page)
 
     with pytest.raises(KeyboardInterrupt):
         await Dies(state.db, state.door, state.clock, state.editions, page=4).once()
