@@ -161,7 +161,7 @@ async def test_a_fall_waits_also_in_bulk_and_the_unmoved_are_left_alone(house: H
 
 @pytest.mark.unreconciled("arranged accounts")
 async def test_a_stop_is_at_once_and_a_new_plan_does_the_rest(house: House) -> None:
-    """S016, S132: after the stop nobody moves; what was moved stays; a new plan finds the rest, and nobody twice."""
+    """S016: after the stop nobody moves; what was moved stays; a new plan finds the rest, and nobody twice."""
     await accounts(house, 6)
     await adopt(house, files(*HEAVIER))
     plan, _ = await running(house)
@@ -229,7 +229,7 @@ async def test_another_edition_makes_a_plan_stale(house: House) -> None:
 
 @pytest.mark.unreconciled("arranged accounts")
 async def test_one_plan_of_a_kind_runs_at_a_time(house: House) -> None:
-    """S126: a second one is refused while the first runs; groups go beside accounts; only time works through a plan."""
+    """S079: a second one is refused while the first runs; groups go beside accounts; only time works through a plan."""
     await house.has_group("g", "ann")
     await accounts(house, 1)
     plan, _ = await running(house)

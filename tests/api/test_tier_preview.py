@@ -157,7 +157,7 @@ async def test_groups_lose_what_a_new_cap_no_longer_holds(house: House) -> None:
 
 
 async def test_a_key_of_a_part_sees_no_whole(accepted: House) -> None:
-    """S189: counts of all are not for a key that opens one tier; one subject is, where the key opens it."""
+    """S020: counts of all are not for a key that opens one tier; one subject is, where the key opens it."""
     async with accepted.db.transaction() as tx:
         await tx.execute("UPDATE api_key SET tiers = '[1]' WHERE key_id = 'cl'")
     await accepted.refused("key_scope", "cl", "POST", PREVIEW, {"kind": "account"})
@@ -170,7 +170,7 @@ async def test_a_key_of_a_part_sees_no_whole(accepted: House) -> None:
 
 @pytest.mark.unreconciled("arranged accounts")
 async def test_like_is_treated_alike_or_listed_with_its_records(house: House) -> None:
-    """S130: subjects of one profile with another tier are listed with why and by which records; the rest are not."""
+    """S078: subjects of one profile with another tier are listed with why and by which records; the rest are not."""
     await accounts(house, 4)
     await house.do("im", "PATCH", "/v1/accounts/a001", {"followers": 60_000_000})
     await house.do("im", "PATCH", "/v1/accounts/a001", {"followers": 500})
@@ -215,7 +215,7 @@ async def test_like_is_treated_alike_or_listed_with_its_records(house: House) ->
 
 
 async def test_overrides_downward_and_refused_are_listed_too(accepted: House) -> None:
-    """S081, S130: also what was proposed and refused, and in which direction."""
+    """S081: also what was proposed and refused, and in which direction."""
     await accepted.do("im", "PATCH", "/v1/accounts/a", {"followers": 50_000})
     body = {"tier": 1, "until": "2026-12-01T00:00:00Z", "reason": "activity_unusual"}
     proposed = (await accepted.do("cl2", "PUT", "/v1/accounts/a/override", body))["result"]["approval_id"]
