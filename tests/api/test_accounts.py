@@ -313,6 +313,33 @@ async def test_impossible_facts_are_refused_by_name(accepted: House) -> None:
     assert (await seen(accepted))["version"] == 3
 
 
+async def test_facts_in_bulk_are_each_done_or_each_refused(company: House) -> None:
+    """S013, S082: an impossible fact is refused with a pointer into the call and changes nothing; its neighbours are done."""
+    for name in ("a", "b"):
+        await accept(company, name)
+    await run(company, "p", who="ben")
+    await company.do("ben", "POST", "/v1/accounts", asking("c", operator_id="p"))
+    await company.do("cl", "POST", "/v1/accounts/c/acceptance", {})
+    facts: list[dict[str, Any]] = [
+        {"account_id": "a", "followers": 150_000, "reads_per_post": 10**10 + 1},
+        {"account_id": "b", "followers": -1},
+        {"account_id": "c", "followers": 150_000},
+    ]
+    items = [{"action": "account.update_facts", **one} for one in facts]
+    answer = await company.do("im", "POST", "/v1/batches", {"items": items})
+    assert [one["status"] for one in answer["items"]] == [400, 400, 200]
+    assert [one["problem"]["pointer"] for one in answer["items"][:2]] == [
+        "/reads_per_post",
+        "/items/1/followers",
+    ]
+    assert [(await seen(company, one))["followers"] for one in "abc"] == [0, 0, 150_000]
+    (crossed,) = await company.records("account.rank")
+    assert (crossed["links"], crossed["p"]["batch"]) == (
+        [answer["items"][2]["receipt"]["record_id"]],
+        answer["batch"],
+    )
+
+
 async def test_crossing_a_threshold_is_an_act_of_its_own(accepted: House) -> None:
     """S002, S079, S080, S082: more followers lift the tier at once, by a record of its own linked to its cause; fewer wait."""
     causes = []
