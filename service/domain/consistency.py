@@ -53,7 +53,10 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overridden(msgspec.Struct, frozen=True, kw_only=True):
-    """One override of a tier that somebody proposed: who, of what, in which direction, with every record of it."""
+    """One override of a tier that somebody proposed: who, of what, in which direction, with every record of it.
+
+    `direction`: up, down, same, first (there was no tier before), or retired where the record's body is no more.
+    """
 
     approval_id: str
     kind: Kind
@@ -62,8 +65,8 @@ class Overridden(msgspec.Struct, frozen=True, kw_only=True):
     klass: str = msgspec.field(name="class")
     direction: str
     before: int | None
-    tier: int
-    until: str
+    tier: int | None
+    until: str | None
     state: str
     at: str
     records: list[str]
@@ -188,12 +191,9 @@ def _odd(policy: Policy, kind: Kind, row: Mapping[str, Any], at: dt.datetime) ->
 
 
 def _overridden(row: Mapping[str, Any]) -> Overridden:
-    body = msgspec.json.decode(row["body"])
-    said, then = body["p"]["asked"], body["p"].get("then", {})
-    before = then.get("tier")
-    direction = "first" if before is None else "same" if before == said["tier"] else "up"
-    if before is not None and said["tier"] < before:
-        direction = "down"
+    body = {"p": {}} if row["body"] is None else msgspec.json.decode(row["body"])
+    said, then = body["p"].get("asked", {}), body["p"].get("then", {})
+    before, tier = then.get("tier"), said.get("tier")
     records = [row["approval_id"], *(one["record"] for one in row["granted_by"])]
     if row["ended_record"] is not None:
         records.append(row["ended_record"])
@@ -203,11 +203,19 @@ def _overridden(row: Mapping[str, Any]) -> Overridden:
         id=row["target_id"],
         staff_id=row["proposer"].get("staff_id", ""),
         klass=then.get("class", ""),
-        direction=direction,
+        direction=_direction(before, tier),
         before=before,
-        tier=said["tier"],
-        until=said["until"],
+        tier=tier,
+        until=said.get("until"),
         state=row["state"],
         at=instant_text(row["created_at"]),
         records=list(dict.fromkeys(records)),
     )
+
+
+def _direction(before: int | None, tier: int | None) -> str:
+    if tier is None:
+        return "retired"
+    if before is None:
+        return "first"
+    return "same" if tier == before else "up" if tier > before else "down"

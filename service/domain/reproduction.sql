@@ -3,9 +3,9 @@
 SELECT kind, id, tier, tier_basis, override_tier FROM tier_subject ORDER BY kind, id;
 
 -- name: stored_in_records
--- The records of acts that rank.
+-- The records of acts that rank, whose bodies have not been retired.
 SELECT rid, body FROM record
-WHERE out = 'done' AND act IN (
+WHERE out = 'done' AND body IS NOT NULL AND act IN (
     'group.register', 'group.update_facts', 'group.update_profile', 'group.rank', 'group.override_tier',
     'group.expire_override', 'account.accept', 'account.update_facts', 'account.rank', 'account.override_tier',
     'account.expire_override', 'account.accept_transfer', 'approval.grant'

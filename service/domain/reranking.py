@@ -207,6 +207,9 @@ class RunBulk(_OnPlan, frozen=True, kw_only=True, tag="tier.run_bulk"):
     A stopped plan is not taken up again: what it moved is moved, and a new plan counts the rest.
     """
 
+    #: The parent of what it moves bears its own name, and not that of the last yes.
+    own_record: ClassVar[bool] = True
+
     reason: Reason | None = None
     note: Note | None = None
 

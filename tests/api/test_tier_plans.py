@@ -95,7 +95,7 @@ async def running(house: House) -> tuple[str, str]:
     plan = await planned(house)
     asked = await house.do("cl", "POST", f"{PLANS}/{plan}/run", WHY)
     granted = await house.do("ap", "POST", f"/v1/approvals/{asked['result']['approval_id']}/grant", {})
-    return plan, granted["record_id"]
+    return plan, granted["result"]["deed_id"]
 
 
 @pytest.mark.unreconciled("arranged accounts")
@@ -116,7 +116,9 @@ async def test_a_plan_is_dry_agreed_to_and_run_under_one_parent(house: House) ->
     granted = await house.do("ap", "POST", f"/v1/approvals/{asked['result']['approval_id']}/grant", {})
     assert await house.app.state.bulk.once() == 7
     assert set(await tiers(house)) == {2}
-    children = [one for one in await house.records("account.rank") if one["links"] == [granted["record_id"]]]
+    children = [
+        one for one in await house.records("account.rank") if one["links"] == [granted["result"]["deed_id"]]
+    ]
     assert len(children) == 7
     assert {(one["by"]["standing"], one["rule"], one["policy"]) for one in children} == {
         ("system.sweep", "account.rank-sweep", edition)
@@ -126,8 +128,10 @@ async def test_a_plan_is_dry_agreed_to_and_run_under_one_parent(house: House) ->
         "done",
         7,
         7,
-        granted["record_id"],
+        granted["result"]["deed_id"],
     )
+    (parent,) = [one for one in await house.records("tier.run_bulk") if one["out"] == "done"]
+    assert (parent["id"], parent["rule"]) == (granted["result"]["deed_id"], "tier.run_bulk-classifier")
     (finish,) = await house.records("tier.finish_bulk")
     assert finish["p"]["after"] == {"plan": "done", "kind": "account", "looked": 7, "changed": 7}
     told = await house.effects("account.ranked")
