@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar
@@ -96,6 +97,32 @@ class Deed(NamedTuple):
     judged: Any
 
 
+class Follow(msgspec.Struct, frozen=True, kw_only=True):
+    """An act of the house's own that follows from another one in the same transaction, with a record of its own.
+
+    It is about the same target, linked to its cause, and decided by the policy like any act of time (`decide.following`).
+    `record_id` is `follow_id` of the cause's record, so that rows may name it. `then`, `before`, `after` and `effects` are
+    as in a record and a `Change`.
+    """
+
+    record_id: str
+    act: str
+    rule: str
+    basis: tuple[str, ...] = ()
+    then: dict[str, Any] = {}
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    links: list[str] = []
+    effects: list[Effect] = []
+
+
+def follow_id(record_id: str, place: int = 0) -> str:
+    """The id of the record of an act that follows from the one with this record: a UUIDv7 of the same instant."""
+    mixed = hashlib.sha256(f"{record_id}\0{place}".encode()).hexdigest()
+    variant = "89ab"[int(mixed[3], 16) % 4]
+    return f"{record_id[:14]}7{mixed[:3]}-{variant}{mixed[4:7]}-{mixed[7:19]}"
+
+
 class Change(msgspec.Struct, kw_only=True):
     """What an act changes: the rows to write, and what its record and receipt say.
 
@@ -107,6 +134,7 @@ class Change(msgspec.Struct, kw_only=True):
     `persons` overrides how many humans the matched rule asks for. `named` are further members of the record's `p` that the
     trail format names. `forgets`: whose keys are gone with the act, from memory too. `deed`: what this yes set going, where
     that is a record of its own.
+    `follows` are acts of the house's own that it brings about.
     """
 
     writes: list[Any] = []
@@ -124,6 +152,7 @@ class Change(msgspec.Struct, kw_only=True):
     result: dict[str, Any] = {}
     effects: list[Effect] = []
     persons: int | None = None
+    follows: list[Follow] = []
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -26,6 +26,7 @@ from service.api import (
     ownership,
     people,
     retention,
+    tiers,
     trails,
 )
 from service.api.batches import asking_of
@@ -34,6 +35,7 @@ from service.api.documentation import openapi_config
 from service.api.lane import Lane
 from service.api.problems import HANDLERS
 from service.api.requests import numbered
+from service.bulk import BulkRanking
 from service.clock import Clock, FileClock
 from service.db import Db, require_schema
 from service.domain.trails import ExportTrail, ReadTrail
@@ -67,6 +69,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         *order.ROUTES,
         *ownership.ROUTES,
         *accounts.ROUTES,
+        *tiers.ROUTES,
         *approvals.ROUTES,
         *office.ROUTES,
         *retention.ROUTES,
@@ -91,7 +94,10 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit
             )
             sweep = Sweep(db, door, chosen, editions)
-            app.state.update({"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep})
+            bulk = BulkRanking(db, door, chosen, editions)
+            app.state.update(
+                {"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep, "bulk": bulk}
+            )
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             app.state.outbox = Outbox(db)
             app.state.stopping = asyncio.Event()
@@ -106,6 +112,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             following = asyncio.create_task(editions.follow(), name="editions")
             if settings.sweep_seconds:
                 sweep.open(settings.sweep_seconds)
+                bulk.open(settings.sweep_seconds)
             if settings.sequence_seconds:
                 sequencer.open(settings.sequence_seconds)
             try:
@@ -113,6 +120,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             finally:
                 app.state.stopping.set()
                 await sweep.close()
+                await bulk.close()
                 following.cancel()
                 with suppress(asyncio.CancelledError):
                     await following

@@ -6,7 +6,7 @@ import unicodedata
 from typing import NamedTuple
 
 from service.action import Action, Change, Situation, Stand, action_name
-from service.caller import Relation
+from service.caller import Relation, Standing
 from service.errors import Code, Refusal
 from service.policy import Terms, Verdict
 
@@ -73,3 +73,11 @@ def judge(action: Action, here: Situation, stand: Stand) -> Judged:
     change = action.change(here, verdict.terms)
     weigh_reason(action, here, verdict.terms)
     return Judged(stand, verdict, change, verdict.terms.persons if change.persons is None else change.persons)
+
+
+def following(here: Situation, act: str, tier: int | None) -> Verdict:
+    """Under which line the house itself does `act`, where it follows from another one: as time would. Raises Refusal."""
+    verdict = here.policy.decide((Standing.SWEEP,), act, (Relation.ANY,), tier)
+    if not verdict.allowed:
+        raise Refusal(Code.REFUSED, rule=verdict.rule, act=act)
+    return verdict

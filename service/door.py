@@ -51,6 +51,7 @@ _CONSTRAINTS = {
     "staff_post_held_once": Code.ALREADY_ASSIGNED,
     "edition_pkey": Code.ALREADY_EXISTS,
     "edition_effective_at_idx": Code.BACKDATED,
+    "tier_plan_running": Code.ALREADY_IN_STATE,
 }
 #: Constraints that only another process can have met first: what it did is there now, so the act looks again.
 _MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open"})
@@ -630,13 +631,15 @@ class Door:
                 self._keys.keyring.forget(tag=self._keys.tag(subject.type, subject.id))
 
     def _entries(self, outcome: Outcome, answer: Answer) -> list[Entry]:
-        """The record of one outcome; after a last yes also that of the deed, in the name of who asked for it."""
-        entries = [self._entry(outcome, answer)]
+        """The record of one outcome with what follows from it; after a last yes also that of the deed, by who asked for it."""
+        entry = self._entry(outcome, answer)
+        entries = [entry, *self._followed(outcome, entry)]
         deed = outcome.judged.change.deed if outcome.judged is not None else None
         if deed is not None:
             asked = Asked(action=deed.action, caller=deed.here.caller)
             done = Outcome(asked, deed.here, deed.judged.stand, deed.judged, None)
-            entries.append(self._entry(done, Answer(200, b"", deed.here.record_id, "done")))
+            told = self._entry(done, Answer(200, b"", deed.here.record_id, "done"))
+            entries += [told, *self._followed(done, told)]
         return entries
 
     def _entry(self, outcome: Outcome, answer: Answer) -> Entry:
@@ -705,6 +708,37 @@ class Door:
             status=answer.status,
             answer=answer.body,
         )
+
+    def _followed(self, outcome: Outcome, cause: Entry) -> list[Entry]:
+        """The records of what the house itself did because of an act: the same subjects, linked to the act's own record."""
+        if cause.out != "done" or outcome.judged is None:
+            return []
+        roles = {role: one for role, one in cause.subjects.items() if role != "actor"}
+        batch = {"batch": outcome.asked.batch} if outcome.asked.batch else {}
+        return [
+            Entry(
+                record_id=one.record_id,
+                act=one.act,
+                out="done",
+                by_kind="system",
+                by_standing="system.sweep",
+                by=None,
+                rule=one.rule,
+                why=None,
+                basis=one.basis,
+                p={**batch, "then": one.then, "before": one.before, "after": one.after},
+                subjects=dict(roles),
+                personal={},
+                sealed_for=cause.sealed_for,
+                links=sorted({cause.record_id, *one.links}),
+                effects=one.effects,
+                told=(),
+                request=None,
+                status=cause.status,
+                answer=b"",
+            )
+            for one in outcome.judged.change.follows
+        ]
 
 
 def _told(answer: bytes) -> str:

@@ -49,9 +49,13 @@ class Editions:
         """Return the edition in force at `instant`."""
         return self._policies[max(0, bisect_right(self._from, instant) - 1)]
 
-    async def read(self, files: Mapping[str, bytes]) -> Policy:
-        """Check and compile an edition that somebody wants to adopt, off the event loop. Raises PolicyError."""
-        return await asyncio.to_thread(Policy.from_files, files, actions=self._known, cache=self._cache)
+    async def read(self, files: Mapping[str, bytes], *, adopted: bool = False) -> Policy:
+        """Check and compile an edition that somebody wants to adopt, off the event loop. Raises PolicyError.
+
+        One that was `adopted` was checked against the actions of its time; today's may be more.
+        """
+        known = None if adopted else self._known
+        return await asyncio.to_thread(Policy.from_files, files, actions=known, cache=self._cache)
 
     async def follow(self) -> None:
         """Read adopted editions again and again. A database out of reach is asked again; the present edition stays."""

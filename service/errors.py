@@ -78,6 +78,7 @@ class Code(StrEnum):
     CAPACITY_BELOW_MEMBERS = "capacity_below_members", 409, True, "Capacity smaller than headcount."
     BELOW_FLOOR = "below_floor", 409, True, "Override under a floor."
     FACTS_CHANGED = "facts_changed", 409, True, "Facts moved since the proposal."
+    PLAN_STALE = "plan_stale", 409, True, "Plan no longer fits."
     NOT_IN_FORCE = "not_in_force", 409, False, "Document or edition not in force."
     LEGAL_HOLD = "legal_hold", 409, True, "A legal hold covers it."
     RETENTION_RUNS = "retention_runs", 409, True, "A minimum term runs."

@@ -17,7 +17,7 @@ from service.action import Action, action_name
 from service.caller import Caller
 from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
-from service.domain.accounts.tiers import ExpireAccountOverride
+from service.domain.accounts.tiers import ExpireAccountOverride, RankAccount
 from service.domain.approvals import ExpireApproval
 from service.domain.groups.bars import ExpireBar
 from service.domain.groups.joining import ExpireRequest
@@ -65,6 +65,7 @@ DUE: tuple[Due, ...] = (
     Due("group_overrides_due", lambda row: ExpireOverride(group_id=row["group_id"])),
     Due("group_falls_due", lambda row: RankGroup(group_id=row["group_id"]), days="tier_down_wait_d"),
     Due("offers_due", lambda row: ExpireTransfer(group_id=row["group_id"])),
+    Due("account_falls_due", lambda row: RankAccount(account_id=row["account_id"]), days="tier_down_wait_d"),
     Due("account_overrides_due", lambda row: ExpireAccountOverride(account_id=row["account_id"])),
     Due("approvals_due", lambda row: ExpireApproval(approval_id=row["approval_id"])),
     Due("successions_due", lambda row: Succeed(group_id=row["group_id"])),

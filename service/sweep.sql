@@ -52,6 +52,15 @@ WHERE tier_basis -> 'waiting' ->> 'since'
     AND dissolved_at IS NULL
 ORDER BY tier_basis -> 'waiting' ->> 'since', group_id LIMIT :most OFFSET :skipped;
 
+-- name: account_falls_due
+-- Accounts whose lower result has held since :before (S079).
+SELECT account_id FROM account
+WHERE tier_basis -> 'waiting' ->> 'since'
+        < to_char(:before::timestamptz AT TIME ZONE 'UTC' + interval '1 second', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    AND (tier_basis -> 'waiting' ->> 'since')::timestamptz <= :before::timestamptz
+    AND closed_at IS NULL
+ORDER BY tier_basis -> 'waiting' ->> 'since', account_id LIMIT :most OFFSET :skipped;
+
 -- name: account_overrides_due
 -- Accounts whose tier was set by hand until now.
 SELECT account_id FROM account

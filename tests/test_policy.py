@@ -43,6 +43,7 @@ VERBS = {
     "account": (
         "register", "accept", "refuse", "update_facts", "rank", "override_tier", "expire_override",
     ),
+    "tier": ("plan_bulk", "run_bulk", "stop_bulk", "finish_bulk"),
     "approval": ("grant", "refuse", "expire"),
     "staff": ("appoint", "dismiss"),
     "key": ("issue", "revoke"),

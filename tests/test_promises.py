@@ -101,6 +101,10 @@ WORDS = {
     ("operator", "name"): "the name of a legal subject, public by law (A6)",
     ("person", "identity_ref"): "opaque reference of the verifier",
     ("pinned_notice", "locator"): "where an item is",
+    ("tier_forecast", "edition"): "digest of an edition",
+    ("tier_plan", "edition"): "digest of an edition",
+    ("tier_progress", "after"): "id of a group or an account",
+    ("tier_subject", "operator_credit"): "a level, A to D",
 }
 IDENTITY = re.compile(
     r"(real|first|last|full|sur)_?name|phone|mobile|e_?mail|passport|id_?(card|number)|birth|face|address"

@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from service.api.acting import governed
 from service.api.reading import USUAL, Cursor, Limit, Parameters, Territory, reader, shown
 from service.db import queries
-from service.domain.accounts.facts import AccountClass, TierBasis, TierOverride
+from service.domain.accounts.facts import AccountClass, TierOverride
 from service.domain.accounts.registration import (
     AcceptAccount,
     RefuseAccount,
@@ -20,6 +20,7 @@ from service.domain.accounts.registration import (
     UpdateAccountFacts,
 )
 from service.domain.accounts.tiers import OverrideAccountTier, RankAccount
+from service.domain.tiers import Basis
 from service.errors import Code, Refusal
 
 sql = queries(__file__)
@@ -52,7 +53,7 @@ class AccountFacts(AccountCard, frozen=True, kw_only=True):
     """The card with what the account is ranked by; for staff, the backend and the operator's answerable person."""
 
     tier: int | None
-    tier_basis: TierBasis | None
+    tier_basis: Basis | None
     override: TierOverride | None
     next_recheck_at: dt.datetime | None
     followers: int
@@ -186,7 +187,7 @@ ROUTES = [
         "PUT",
         "/v1/accounts/{account_id}/tier",
         RankAccount,
-        example={"tier": 3, "reason": "fact_changed"},
+        example={"reason": "fact_changed"},
     ),
     governed(
         "PUT",

@@ -20,7 +20,7 @@ from service.action import Action, Receipt, action_name
 from service.api.examples import example_of
 from service.errors import Code, Problem
 
-API_VERSION = "1.1.0"
+API_VERSION = "2.0.0"
 """Grows in its second part with what is added, in its first with what breaks callers; see openapi/CHANGELOG.md."""
 JSON = "application/json"
 PROBLEM = "application/problem+json"

@@ -71,6 +71,7 @@ class GroupView(msgspec.Struct, kw_only=True, omit_defaults=True):
     dsa_surface: Surface | None = None
     tier_basis: dict[str, Any] | None = None
     override: dict[str, Any] | None = None
+    next_recheck_at: str | None = None
     imported: bool | None = None
     registered_by_record: str | None = None
     dissolved_at: str | None = None
@@ -278,6 +279,7 @@ def _tell_more(view: GroupView, group: Group) -> None:
     view.dsa_surface = group.surface()
     view.tier_basis = group.tier_basis
     view.override = None if group.override is None else msgspec.to_builtins(group.override)
+    view.next_recheck_at = text_of(group.next_recheck_at)
     view.imported = group.imported
     view.registered_by_record = group.by_record
     view.dissolved_at = text_of(group.dissolved_at)

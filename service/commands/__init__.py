@@ -15,6 +15,14 @@ OUTPUT = click.option(
     "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
 )
 
+LISTS = click.option(
+    "--output",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
+)
+
 
 class CommandError(Exception):
     """What an operator can cure, in one sentence which says how."""
@@ -95,7 +103,17 @@ class Later(click.RichGroup):
 
 
 def shown(rows: Sequence[Mapping[str, Any]], output: str, title: str = "") -> None:
-    """Print rows of equal members as a table or as JSON."""
+    """Print rows of equal members as a table, as JSON, or as CSV (RFC 4180, UTF-8; lists with `|` between)."""
+    if output == "csv":
+        import csv
+
+        lines = csv.writer(sys.stdout)
+        lines.writerow(rows[0] if rows else ())
+        for row in rows:
+            lines.writerow(
+                ["|".join(map(str, one)) if isinstance(one, list | tuple) else one for one in row.values()]
+            )
+        return
     if output == "json":
         import msgspec
 

@@ -7,9 +7,10 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -31,9 +32,9 @@ class Api:
         self._url = url.rstrip("/")
         self._key = key
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask, and return what was answered. Raises CommandError with the code of a refusal."""
-        with self._sent(method, path, body, _SECONDS) as answer:
+    def ask(self, method: str, path: str, body: Any = None, *, patient: bool = False) -> Any:
+        """Ask, and return what was answered; `patient` where all subjects are counted. Raises CommandError, with a refusal's code."""
+        with self._sent(method, path, body, _PATIENT_SECONDS if patient else _SECONDS) as answer:
             try:
                 return msgspec.json.decode(answer.read())
             except (OSError, http.client.HTTPException, ValueError) as error:
@@ -70,16 +71,18 @@ class Api:
         reason = getattr(error, "reason", error)
         return CommandError(f"{self._url} does not answer: {reason}; is --url right?")
 
-    def pages(self, path: str) -> list[dict[str, Any]]:
-        """Every item of a list."""
+    def pages(
+        self, path: str, query: Mapping[str, Any] | None = None, *, key: str = "items"
+    ) -> list[dict[str, Any]]:
+        """Every item of a list, which answers hold under `key`; of the query, what is None is not asked for."""
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
         items: list[dict[str, Any]] = []
-        cursor = ""
         while True:
-            page = self.ask("GET", f"{path}?limit=200{cursor}")
-            items += page["items"]
+            page = self.ask("GET", f"{path}?{urlencode({**asked, 'limit': 200})}")
+            items += page[key]
             if not page["next"]:
                 return items
-            cursor = f"&cursor={quote(page['next'])}"
+            asked["cursor"] = page["next"]
 
 
 def _said(error: urllib.error.HTTPError) -> str:

@@ -76,7 +76,7 @@ def _patrol(place: Mapping[str, str], when: dt.datetime) -> Scene:
             "ranks",
             "PUT",
             f"/v1/accounts/{account}/tier",
-            {"tier": 2, "reason": "routine"},
+            {"reason": "routine"},
             rule="account.rank-classifier",
             shows={"result.tier": 2, "result.floor": 2},
         ),
@@ -126,7 +126,7 @@ BEIJING = "/v1/accounts/patrol-110000"
 
 def account_ranked_anew() -> Scene:
     """An override of a tier: never below the floor, and by two people."""
-    asked = {"tier": 4, "until": "2026-12-02T18:00:00.000Z", "reason": "activity_unusual"}
+    asked = {"tier": 4, "until": "2026-11-02T20:00:00.000Z", "reason": "activity_unusual"}
     grant = "/v1/approvals/$tier_approval/grant"
     return Scene(
         "北京网警巡查执法: another tier, by two people",
@@ -134,10 +134,15 @@ def account_ranked_anew() -> Scene:
             Step(
                 at("17:55"),
                 "im",
-                "counts 2 370 000 followers",
+                "counts 2 370 000 followers of good quality",
                 "PATCH",
                 BEIJING,
-                {"followers": 2_370_000, "reads_per_post": 120_000},
+                {
+                    "followers": 2_370_000,
+                    "reads_per_post": 120_000,
+                    "quality": 90,
+                    "quality_source": "model",
+                },
                 shows={"result.tier": 3},
                 means="tier 3 at once",
             ),
@@ -202,7 +207,7 @@ def account_ranked_anew() -> Scene:
                 "GET",
                 BEIJING,
                 shows={"tier": 4, "override.tier": 4},
-                means="tier 4, until 2 December",
+                means="tier 4, until eight in the evening",
             ),
             Step(
                 at("18:15"),

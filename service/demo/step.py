@@ -51,11 +51,14 @@ class Step(NamedTuple):
     """Whether that record belongs to the trail of the scene's group."""
     takes: str = ""
     """The answer is a file: the name under which it is kept."""
+    act: bool = True
+    """False for what is posted and is no single act: a batch, a question."""
 
     @property
     def outcome(self) -> str:
-        """What the receipt must say; empty for reads, files and refusals."""
-        if self.method not in {"POST", "PUT", "PATCH", "DELETE"} or self.code or self.takes:
+        """What the receipt must say; empty for reads, questions, files and refusals."""
+        acts = self.act and self.method in {"POST", "PUT", "PATCH", "DELETE"}
+        if not acts or self.code or self.takes:
             return ""
         return "proposed" if self.status == 202 else "done"
 

@@ -12,6 +12,7 @@ from service.demo.evidence import evidence
 from service.demo.groups import founding_of_g, mute_of_dan
 from service.demo.handover import transfer
 from service.demo.step import Scene
+from service.demo.tiers import another_table, tiers_explained
 from service.founding import Founder
 
 STAFF = [
@@ -28,6 +29,7 @@ def story() -> list[Scene]:
     """Everything, in the order of its instants."""
     return [
         *patrol_accounts(),
+        tiers_explained(),
         *people(),
         founding_of_g(),
         mute_of_dan(),
@@ -35,6 +37,7 @@ def story() -> list[Scene]:
         authority_looks(),
         group_h(),
         account_ranked_anew(),
+        another_table(),
         transfer(),
         authority_looks_again(),
         evidence(),

@@ -4,7 +4,7 @@ microsecond.
 Casbin lives here and nowhere else. An edition is read strictly or not at all.
 """
 
-from .bands import Band, Scale, TierTable
+from .bands import Band, Scale, TierEdition, TierTable, adopted_tiers
 from .catalogue import Document, Measure, Reason, Term, Violation
 from .compare import Answer, CellChange, Explanation, ValueChange, check, diff, diff_values, explain
 from .edition import Policy, Terms, Verdict, digest, read_folder
@@ -32,10 +32,12 @@ __all__ = [
     "Scale",
     "Term",
     "Terms",
+    "TierEdition",
     "TierTable",
     "ValueChange",
     "Verdict",
     "Violation",
+    "adopted_tiers",
     "check",
     "diff",
     "diff_values",

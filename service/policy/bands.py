@@ -3,6 +3,8 @@
 This module reads and checks; computing a tier from facts is done elsewhere with these shapes.
 """
 
+import csv
+import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -100,10 +102,17 @@ class Scale(msgspec.Struct, frozen=True):
             word = {None: "unknown", True: "yes", False: "no"}.get(given, given)
             return self.words.get(str(word))
         number = int(given)
+        # Few bands, mostly the first ones: walking them is quicker than any look-up.
         for band in self.bands:
             if band.low <= number and (band.high is None or number <= band.high):
                 return band.value
         return None
+
+    def bounds(self) -> tuple[int, ...]:
+        """The numbers at which a band begins or has just ended, rising: between two of them all weigh the same."""
+        starts = {band.low for band in self.bands}
+        ends = {band.high + 1 for band in self.bands if band.high is not None}
+        return tuple(sorted(starts | ends))
 
 
 class TierTable(msgspec.Struct, frozen=True):
@@ -117,6 +126,60 @@ class TierTable(msgspec.Struct, frozen=True):
     thresholds: tuple[Band, ...]
     floors: dict[str, Scale]
     effects: dict[str, tuple[int | str | None, ...]]
+
+
+class TierEdition(msgspec.Struct, frozen=True):
+    """What one edition says of tiers, and nothing else: enough to compute every result that was stored under it.
+
+    `tier_down_wait_d`: days for which a lower result must hold before a tier falls.
+    """
+
+    edition: str
+    tiers: dict[str, TierTable]
+    tier_down_wait_d: int
+
+
+def adopted_tiers(edition: str, files: Mapping[str, bytes]) -> TierEdition:
+    """Read the tiers of an edition that was adopted, years ago perhaps, without judging it again.
+
+    It was held against the closed lists of its time; today's may know other classes, effects and parameters.
+    Raises ValueError where a line cannot be read at all.
+    """
+    rows = [
+        row for row in csv.DictReader(io.StringIO(files["tiers.csv"].decode())) if row["subject"] in POINTS
+    ]
+    parameters = csv.DictReader(io.StringIO(files["parameters.csv"].decode()))
+    wait = next(int(row["value"]) for row in parameters if row["name"] == "tier_down_wait_d")
+    tables = {
+        subject: _adopted_table([row for row in rows if row["subject"] == subject]) for subject in POINTS
+    }
+    return TierEdition(edition, tables, wait)
+
+
+def _adopted_table(rows: Sequence[Mapping[str, str]]) -> TierTable:
+    scales: dict[str, dict[str, Scale]] = {"points": {}, "floor": {}, "threshold": {}}
+    effects: dict[str, dict[int, int | str | None]] = {}
+    for row in rows:
+        if row["part"] == "effect":
+            value = row["value"]
+            plain = None if value == "null" else int(value) if value.isdigit() else value
+            effects.setdefault(row["input"], {})[int(row["tier"])] = plain
+            continue
+        kept = scales[row["part"]].setdefault(row["input"], Scale({}, ()))
+        worth = int(row["tier"] if row["part"] == "threshold" else row["value"])
+        match = BAND.fullmatch(row["band"])
+        if match is None:
+            kept.words[row["band"]] = worth
+            continue
+        band = Band(int(match[1]), int(match[2]) if match[2] else None, worth)
+        bands = sorted((*kept.bands, band), key=lambda one: one.low)
+        scales[row["part"]][row["input"]] = Scale(kept.words, tuple(bands))
+    return TierTable(
+        points=scales["points"],
+        thresholds=scales["threshold"]["score"].bands,
+        floors=scales["floor"],
+        effects={name: tuple(by_tier[tier] for tier in sorted(by_tier)) for name, by_tier in effects.items()},
+    )
 
 
 def read_tiers(data: bytes, findings: Findings) -> dict[str, TierTable] | None:
@@ -296,10 +359,29 @@ def _check_sum(subject: str, table: TierTable, rows: Sequence[Row], findings: Fi
 
 
 def _check_capacity(table: TierTable, rows: Sequence[Row], findings: Findings) -> None:
+    """Whatever capacity a floor puts into a tier must fit the cap of that tier, and of every heavier one."""
     caps = table.effects.get("member_cap", ())
-    lines = {row["value"]: row.line for row in rows if row["input"] == "capacity"}
-    for band in table.floors["capacity"].bands if len(caps) == 4 else ():
-        cap = caps[band.value - 1]
-        if isinstance(cap, int) and (band.high is None or band.high > cap):
-            what = f"capacity {band.low}..{band.high} is above member_cap {cap} of tier {band.value}"
-            findings.add(lines.get(str(band.value), 1), what, "end the band at the cap")
+    if len(caps) != 4 or any(not isinstance(cap, int) for cap in caps):
+        return
+    bands = table.floors["capacity"].bands
+    lines = {row["band"]: row.line for row in rows if row["part"] == "floor" and row["input"] == "capacity"}
+    cap_lines = {row["tier"]: row.line for row in rows if row["input"] == "member_cap"}
+    for band in bands:
+        what = f"{band.low}..{'' if band.high is None else band.high}"
+        for tier in range(band.value, 5):
+            cap = int(caps[tier - 1] or 0)
+            if band.high is None or band.high > cap:
+                own = tier == band.value
+                findings.add(
+                    lines.get(what, 1) if own else cap_lines.get(str(tier), 1),
+                    f"capacity {what} is above member_cap {cap} of tier {tier}",
+                    "end the band at the cap, or raise the cap",
+                )
+    highest = int(caps[3] or 0)
+    if bands and (bands[0].low > 1 or (bands[-1].high is not None and bands[-1].high < highest)):
+        end = bands[0].low - 1 if bands[0].low > 1 else bands[-1].high
+        findings.add(
+            lines.get(f"{bands[-1].low}..{bands[-1].high}", 1),
+            f"capacity floors leave a gap at {end}: capacities from 1 to {highest} (member_cap of tier 4) need one",
+            "let the bands reach from 1 to the highest cap",
+        )

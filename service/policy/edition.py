@@ -199,6 +199,11 @@ class Policy:
         """The terms of a line for a target at a tier ("-" without one), counts looked up in tiers.csv."""
         return self._terms[(line.id, tier)]
 
+    @property
+    def tier_down_wait_d(self) -> int:
+        """Days for which a lower result must hold before a tier falls: what computing a tier takes beside the tables."""
+        return self.parameters.tier_down_wait_d
+
     def parameter(self, name: str) -> int | float:
         """A value of parameters.csv by name, in the unit its name says. KeyError for a name that is none."""
         if name not in Parameters.__struct_fields__:

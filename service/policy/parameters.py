@@ -172,6 +172,10 @@ class Parameters(msgspec.Struct, frozen=True):
     bulk_sample_min: int
     request_key_keep_d: int
     trail_page_max: int
+    # What a count can be at all; editions adopted before these lines existed are read with the values here
+    followers_max: int = 10_000_000_000
+    reads_per_post_max: int = 10_000_000_000
+    messages_per_day_max: int = 100_000_000
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -205,12 +209,13 @@ def read_parameters(data: bytes, findings: Findings) -> Parameters | None:
         if bound is not None:
             bounds[name] = bound
     listed = {row["name"] for row in rows}
+    required = {field.name for field in msgspec.structs.fields(Parameters) if field.required}
     for name in types:
-        if name not in listed:
+        if name in required and name not in listed:
             findings.add(1, f"parameter '{name}' is missing", "add its line")
     for name, bound in bounds.items():
         _hold(name, bound, values, findings)
-    if len(findings.problems) > before or values.keys() != types.keys():
+    if len(findings.problems) > before or not required <= values.keys():
         return None
     return msgspec.convert(values, Parameters)
 

@@ -37,6 +37,7 @@ NOUNS: Final = (
     "reporter",
     "group",
     "account",
+    "tier",
     "measure",
     "report",
     "case",

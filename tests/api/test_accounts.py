@@ -4,14 +4,16 @@ import asyncio
 import datetime as dt
 from typing import Any
 
+import msgspec
 import pytest
 
 from service.api.accounts import inner_of
 from service.caller import Caller
-from service.domain.accounts.facts import name_key, weigh
+from service.domain.accounts.facts import name_key
 from service.domain.accounts.tiers import ExpireAccountOverride
 from service.domain.keys import contains
 from service.domain.staff import Staff
+from service.domain.tiers import Basis, basis_bytes, compute, rank_again
 from service.policy import Policy
 from tests.kit import MORNING, POLICIES, House
 
@@ -268,10 +270,16 @@ async def test_facts_are_counted_by_the_backend(accepted: House) -> None:
         "2026-11-02T07:00:00Z",
     )
     assert (facts["quality"], facts["quality_source"]) == (85, "model-7")
-    assert facts["tier_basis"]["parts"] == {"class": 4, "quality": 0, "followers": 2, "reads_per_post": 0}
+    assert facts["tier_basis"]["points"] == {
+        "class": 4,
+        "quality": 0,
+        "followers": 2,
+        "reads_per_post": 0,
+        "operator_credit": 5,
+    }
     await accepted.do("im", "PATCH", path, {"quality": None})
     facts = await seen(accepted)
-    assert (facts["quality"], facts["quality_source"], facts["tier_basis"]["parts"]["quality"]) == (
+    assert (facts["quality"], facts["quality_source"], facts["tier_basis"]["points"]["quality"]) == (
         None,
         None,
         6,
@@ -286,7 +294,8 @@ async def test_impossible_facts_are_refused_by_name(accepted: House) -> None:
     cases: list[tuple[dict[str, Any], str | None]] = [
         ({}, None),
         ({"followers": -1}, "/followers"),
-        ({"followers": 10**12 + 1}, "/followers"),
+        ({"followers": 10**10 + 1}, "/followers"),
+        ({"reads_per_post": 10**10 + 1}, "/reads_per_post"),
         ({"followers": 10**30}, "/followers"),
         ({"followers": 1.5}, "/followers"),
         ({"followers": True}, "/followers"),
@@ -300,25 +309,84 @@ async def test_impossible_facts_are_refused_by_name(accepted: House) -> None:
     for body, pointer in cases:
         problem = await accepted.refused("malformed", "im", "PATCH", "/v1/accounts/a", body)
         assert problem.get("pointer") == pointer, body
-    await accepted.do("im", "PATCH", "/v1/accounts/a", {"followers": 10**12})
+    await accepted.do("im", "PATCH", "/v1/accounts/a", {"followers": 10**10})
     assert (await seen(accepted))["version"] == 3
 
 
-async def test_a_floor_that_rises_lifts_the_tier_at_once(accepted: House) -> None:
-    """S079, S080, S082: more followers lift the tier in the same act, which tells the backend; fewer do not lower it."""
-    for followers, tier in ((99_999, 1), (100_000, 2), (10_000_000, 4), (5, 4)):
+async def test_facts_in_bulk_are_each_done_or_each_refused(company: House) -> None:
+    """S013, S082: an impossible fact is refused with a pointer into the call and changes nothing; its neighbours are done."""
+    for name in ("a", "b"):
+        await accept(company, name)
+    await run(company, "p", who="ben")
+    await company.do("ben", "POST", "/v1/accounts", asking("c", operator_id="p"))
+    await company.do("cl", "POST", "/v1/accounts/c/acceptance", {})
+    facts: list[dict[str, Any]] = [
+        {"account_id": "a", "followers": 150_000, "reads_per_post": 10**10 + 1},
+        {"account_id": "b", "followers": -1},
+        {"account_id": "c", "followers": 150_000},
+    ]
+    items = [{"action": "account.update_facts", **one} for one in facts]
+    answer = await company.do("im", "POST", "/v1/batches", {"items": items})
+    assert [one["status"] for one in answer["items"]] == [400, 400, 200]
+    assert [one["problem"]["pointer"] for one in answer["items"][:2]] == [
+        "/reads_per_post",
+        "/items/1/followers",
+    ]
+    assert [(await seen(company, one))["followers"] for one in "abc"] == [0, 0, 150_000]
+    (crossed,) = await company.records("account.rank")
+    assert (crossed["links"], crossed["p"]["batch"]) == (
+        [answer["items"][2]["receipt"]["record_id"]],
+        answer["batch"],
+    )
+
+
+async def test_crossing_a_threshold_is_an_act_of_its_own(accepted: House) -> None:
+    """S002, S079, S080, S082: more followers lift the tier at once, by a record of its own linked to its cause; fewer wait."""
+    causes = []
+    for followers, tier in ((99_999, 2), (100_000, 2), (10_000_000, 4), (5, 4)):
         receipt = await accepted.do("im", "PATCH", "/v1/accounts/a", {"followers": followers})
         assert receipt["result"]["tier"] == tier
+        causes.append(receipt["record_id"])
     facts = await seen(accepted)
     assert facts["next_recheck_at"] == "2026-12-02T08:00:00Z"
-    assert [one["tier"] for one in await accepted.effects("account.ranked")] == [2, 4]
+    assert facts["tier_basis"]["waiting"] == {"tier": 1, "since": "2026-11-02T08:00:00Z"}
+    told = await accepted.effects("account.ranked")
+    assert [(one["before"], one["tier"]) for one in told] == [(1, 2), (2, 4)]
+    assert told[1]["obligations"] == {
+        "recheck_d": 30,
+        "self_check_d": 30,
+        "transfer_persons": 3,
+        "name_check": "human",
+        "comment_credit_min": "B",
+        "first_action_h": 12,
+        "extra_person_rank50": 1,
+    }
     records = await accepted.records("account.update_facts")
     assert [one["p"].get("coupled", []) for one in records] == [
-        [],
         [{"id": 1, "what": "ranked", "of": "target", "before": 1, "after": 2}],
+        [],
         [{"id": 1, "what": "ranked", "of": "target", "before": 2, "after": 4}],
         [],
     ]
+    crossed = await accepted.records("account.rank")
+    assert [one["links"] for one in crossed] == [[causes[0]], [causes[2]]]
+    for one, effect in zip(crossed, told, strict=True):
+        assert (one["rule"], one["by"]["standing"]) == ("account.rank-sweep", "system.sweep")
+        assert one["p"]["after"]["obligations"] == effect["obligations"]
+        assert one["p"]["who"].keys() == {"target", "operator"}
+
+
+async def test_a_lower_result_waits_and_time_lets_the_tier_fall(accepted: House) -> None:
+    """S015, S079: an account's tier falls after `tier_down_wait_d` days by the sweep, and not before."""
+    await accepted.do("im", "PATCH", "/v1/accounts/a", {"followers": 100_000})
+    await accepted.do("im", "PATCH", "/v1/accounts/a", {"followers": 10})
+    accepted.clock.advance(28 * 86_400 - 1)
+    assert await accepted.sweep() == 0
+    accepted.clock.advance(1)
+    assert await accepted.sweep() == 1
+    facts = await seen(accepted)
+    assert (facts["tier"], facts["tier_basis"]["waiting"]) == (1, None)
+    assert (await accepted.records("account.rank"))[-1]["by"]["standing"] == "system.sweep"
 
 
 # Tier
@@ -328,56 +396,93 @@ async def test_a_floor_that_rises_lifts_the_tier_at_once(accepted: House) -> Non
     ("klass", "floor"),
     [("news", 3), ("education", 2), ("finance", 2), ("health", 2), ("law", 2), ("life", 1)],
 )
-async def test_an_accepted_account_has_the_floor_of_its_class(company: House, klass: str, floor: int) -> None:
-    """S080: acceptance gives the floor, and no rank goes below it."""
+async def test_an_accepted_account_has_at_least_the_floor_of_its_class(
+    company: House, klass: str, floor: int
+) -> None:
+    """S080: acceptance ranks, and no class is below its floor."""
     receipt = await accept(company, "a", **{"class": klass})
     assert receipt["result"]["tier"] == floor
-    if floor > 1:
-        body = {"tier": floor - 1, "reason": "routine"}
-        problem = await company.refused("below_floor", "cl", "PUT", TIER, body)
-        assert problem["data"] == {"floor": floor}
+    assert (await seen(company))["tier_basis"]["floors"] == ({"class": floor} if floor > 1 else {})
+
+
+def account_facts(klass: str, quality: int | None, followers: int, reads: int, credit: str) -> dict[str, Any]:
+    return {
+        "class": klass,
+        "quality": quality,
+        "followers": followers,
+        "reads_per_post": reads,
+        "operator_credit": credit,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "parts", "score", "floor", "tier"),
+    [
+        (account_facts("life", 85, 800, 300, "B"), (4, 0, 2, 0, 5), 11, 1, 1),
+        (account_facts("health", None, 5000, 900, "B"), (16, 6, 8, 0, 5), 35, 2, 2),
+        (account_facts("entertainment", 55, 350_000, 20_000, "C"), (8, 13, 28, 3, 12), 64, 2, 3),
+        (account_facts("government", 90, 2_370_000, 120_000, "A"), (14, 0, 34, 6, 0), 54, 3, 3),
+        (account_facts("news", 75, 1_500_000, 150_000, "B"), (20, 6, 34, 6, 5), 71, 3, 4),
+    ],
+)
+def test_worked_results_for_accounts(
+    given: dict[str, Any], parts: tuple[int, ...], score: int, floor: int, tier: int
+) -> None:
+    """S077, S080: the worked results for accounts, part by part; a floor beats the score."""
+    result = compute(Policy.from_folder(POLICIES), "account", given)
+    assert (tuple(result.parts.values()), result.score, result.floor, result.tier) == (
+        parts,
+        score,
+        floor,
+        tier,
+    )
 
 
 async def test_a_tier_shows_what_it_rests_on(accepted: House) -> None:
-    """S077, S078: every input has its points, the missing one is named, and the same inputs give the same floor again."""
+    """S077, S078: every input has its points and floors, and the same inputs give the same result again, to the byte."""
     await accepted.do(
         "im",
         "PATCH",
         "/v1/accounts/a",
         {"followers": 2_370_000, "reads_per_post": 120_000, "quality": 90, "quality_source": "model"},
     )
-    receipt = await accepted.do("cl", "PUT", TIER, {"tier": 3, "reason": "routine"})
+    receipt = await accepted.do("cl", "PUT", TIER, {"reason": "routine"})
     basis = (await seen(accepted))["tier_basis"]
     assert basis == {
-        "how": "ranked",
-        "tier": 3,
-        "floor": 3,
-        "inputs": {"class": "life", "quality": 90, "followers": 2_370_000, "reads_per_post": 120_000},
-        "parts": {"class": 4, "quality": 0, "followers": 34, "reads_per_post": 6},
-        "missing": ["operator_credit"],
+        "record": receipt["record_id"],
         "edition": receipt["edition"],
+        "at": "2026-11-02T08:00:00Z",
+        "inputs": account_facts("life", 90, 2_370_000, 120_000, "B"),
+        "held": 3,
+        "lower": None,
+        "points": {"class": 4, "quality": 0, "followers": 34, "reads_per_post": 6, "operator_credit": 5},
+        "floors": {"followers": 3},
+        "score": 49,
+        "floor": 3,
+        "computed": 3,
+        "tier": 3,
+        "waiting": None,
     }
-    again = weigh(Policy.from_folder(POLICIES), basis["inputs"])
-    assert (again.parts, again.floor) == (basis["parts"], basis["floor"])
-    assert (await accepted.records("account.rank"))[0]["p"]["after"]["tier_basis"] == basis
+    again = rank_again(Policy.from_folder(POLICIES), "account", msgspec.convert(basis, Basis))
+    assert basis_bytes(again) == basis_bytes(basis)
+    assert (await accepted.records("account.rank"))[-1]["p"]["after"]["tier_basis"] == basis
 
 
-async def test_ranking_sets_tier_and_recheck(accepted: House) -> None:
-    """S082: a rank says the tier, its recheck begins anew, the backend is told of a change; classifier and backend may."""
-    for who, tier, days in (("cl", 4, 30), ("im", 3, 90), ("im", 2, 180), ("cl", 1, 365), ("cl", 1, 365)):
+async def test_the_caller_of_rank_brings_no_tier(accepted: House) -> None:
+    """S003, S077: a tier in the body is an unknown member, a plan is time's alone; classifier and backend may rank."""
+    for who in ("cl", "im"):
         accepted.clock.advance(3600)
-        receipt = await accepted.do(who, "PUT", TIER, {"tier": tier, "reason": "fact_changed"})
-        due = accepted.clock.now() + dt.timedelta(days=days)
-        assert receipt["result"]["tier"] == tier
+        receipt = await accepted.do(who, "PUT", TIER, {"reason": "routine"})
+        due = accepted.clock.now() + dt.timedelta(days=365)
+        assert receipt["result"]["tier"] == 1
         assert receipt["result"]["next_recheck_at"] == due.isoformat(timespec="milliseconds").replace(
             "+00:00", "Z"
         )
-    assert [one["tier"] for one in await accepted.effects("account.ranked")] == [4, 3, 2, 1]
     for who in ("ann", "mo"):
-        assert (await accepted.refused("refused", who, "PUT", TIER, {"tier": 2}))["rule"] == "none"
-    await accepted.refused("malformed", "cl", "PUT", TIER, {"tier": 5})
+        assert (await accepted.refused("refused", who, "PUT", TIER, {}))["rule"] == "none"
+    assert (await accepted.refused("malformed", "cl", "PUT", TIER, {"tier": 4}))["pointer"] == "/tier"
     await register(accepted, "b")
-    await accepted.refused("not_in_state", "cl", "PUT", "/v1/accounts/b/tier", {"tier": 2})
+    await accepted.refused("not_in_state", "cl", "PUT", "/v1/accounts/b/tier", {})
 
 
 async def test_an_override_needs_two_and_ends_by_time(accepted: House) -> None:
@@ -395,8 +500,8 @@ async def test_an_override_needs_two_and_ends_by_time(accepted: House) -> None:
         "until": "2026-12-01T00:00:00Z",
         "by_record": granted,
     }
-    await accepted.do("cl", "PUT", TIER, {"tier": 2, "reason": "routine"})
-    assert (await seen(accepted))["tier"] == 4
+    await accepted.do("im", "PATCH", "/v1/accounts/a", {"followers": 100_000})
+    assert ((await seen(accepted))["tier"], (await seen(accepted))["tier_basis"]["tier"]) == (4, 2)
     accepted.clock.set(dt.datetime(2026, 12, 1, tzinfo=dt.UTC))
     assert await accepted.sweep() == 0
     assert await expire(accepted) == (409, "not_in_state")
@@ -444,11 +549,11 @@ async def test_an_override_has_its_limits(accepted: House) -> None:
 
 async def test_another_override_follows_the_first(accepted: House) -> None:
     """S081: a second override replaces the first and names it; a lower one lowers the tier for its time."""
-    await accepted.do("cl", "PUT", TIER, {"tier": 3, "reason": "routine"})
+    await accepted.do("im", "PATCH", "/v1/accounts/a", {"followers": 50_000})
     first = await override(accepted, tier=4)
     second = await override(accepted, tier=1)
     facts = await seen(accepted)
-    assert (facts["tier"], facts["override"]["by_record"], facts["tier_basis"]["tier"]) == (1, second, 3)
+    assert (facts["tier"], facts["override"]["by_record"], facts["tier_basis"]["tier"]) == (1, second, 2)
     granted = [one for one in await accepted.records("approval.grant") if one["id"] == second]
     assert first in granted[0]["links"]
 
@@ -601,7 +706,7 @@ async def test_a_patrol_account_comes_to_be(house: House) -> None:
     assert done["result"]["tier"] == 2
     facts = {"followers": 2_370_000, "reads_per_post": 120_000, "quality": 90, "quality_source": "model"}
     assert (await house.do("im", "PATCH", "/v1/accounts/patrol-130200", facts))["result"]["tier"] == 3
-    ranked = await house.do("cl", "PUT", "/v1/accounts/patrol-130200/tier", {"tier": 3, "reason": "routine"})
+    ranked = await house.do("cl", "PUT", "/v1/accounts/patrol-130200/tier", {"reason": "routine"})
     assert ranked["result"]["tier"] == 3
     await house.has_people("ben")
     card = await seen(house, "patrol-130200", "ben")

@@ -199,6 +199,7 @@ async def test_owner_and_admins_keep_the_profile(group: House) -> None:
     )  # fmt: skip
     record = (await group.records("group.update_profile"))[-1]
     assert record["p"]["before"] == {"class": "community", "join_mode": "approval", "discoverable": False}
+    assert record["p"]["after"].pop("tier_basis")["inputs"]["nature"] == "interest"
     assert record["p"]["after"] == {
         "class": "interest",
         "join_mode": "open",

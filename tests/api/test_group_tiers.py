@@ -11,7 +11,7 @@ from service.clock import instant_text
 from service.domain.approvals import GrantApproval
 from service.domain.groups.facts import Group
 from service.domain.groups.ranking import ExpireOverride, RankGroup, basis_of
-from service.domain.tiers import group_tier, rank_group_again
+from service.domain.tiers import compute, rank_again
 from service.policy import Policy
 from tests.kit import POLICIES, House
 
@@ -59,7 +59,7 @@ async def test_worked_results(
     policy: Policy, given: dict[str, Any], parts: tuple[int, ...], score: int, floor: int, tier: int
 ) -> None:
     """S076, S080: the worked results for groups, part by part; a floor beats the score."""
-    result = group_tier(policy, given)
+    result = compute(policy, "group", given)
     publicity = sum(result.parts[name] for name in PUBLICITY)
     shown = (result.parts["nature"], result.parts["members"], result.parts["messages_per_day"], publicity)
     assert (shown, result.score, result.floor, result.tier) == (parts, score, floor, tier)
@@ -68,7 +68,7 @@ async def test_worked_results(
 async def test_minors_count_only_when_yes(policy: Policy) -> None:
     """S076: neither no nor unknown raises a floor."""
     for minors, tier in (("yes", 2), ("no", 1), ("unknown", 1)):
-        assert group_tier(policy, facts("family", 2, 0, "invite", 50, minors=minors)).tier == tier
+        assert compute(policy, "group", facts("family", 2, 0, "invite", 50, minors=minors)).tier == tier
 
 
 async def test_neither_credit_nor_findings_are_inputs(policy: Policy) -> None:
@@ -108,7 +108,7 @@ async def test_a_stored_tier_says_what_it_rests_on_and_computes_again(house: Hou
     house.clock.advance(3600)
     receipt = await house.do("cl", "PUT", "/v1/groups/g/tier", {"reason": "routine"})
     assert receipt["result"] | {"version": 0, "points": 0} == {
-        "tier": 2, "score": 23, "floor": 2, "computed": 2, "points": 0, "version": 0,
+        "tier": 2, "score": 23, "floor": 2, "floors": {"capacity": 2}, "computed": 2, "points": 0, "version": 0,
     }  # fmt: skip
     assert receipt["result"]["points"]["messages_per_day"] == 10
     ranked = await group(house)
@@ -117,7 +117,7 @@ async def test_a_stored_tier_says_what_it_rests_on_and_computes_again(house: Hou
     assert basis.edition == receipt["edition"]
     assert basis.inputs["messages_per_day"] == 300
     policy = house.app.state.editions.at(house.clock.now())
-    assert rank_group_again(policy, basis) == basis
+    assert rank_again(policy, "group", basis) == basis
     assert (await house.records("group.rank"))[-1]["p"]["after"]["points"] == basis.points
 
 
@@ -130,9 +130,22 @@ async def test_a_tier_rises_at_once_and_the_backend_and_owner_are_told(house: Ho
     record = (await house.records("group.update_facts"))[-1]
     assert record["p"]["coupled"] == [{"fact": "tier", "before": 2, "after": 3}]
     assert record["p"]["before"] == {"messages_per_day": 0, "member_count": 1}
-    assert await house.effects("group.tier_changed") == [
-        {"group_id": "g", "owner_id": "ann", "before": 2, "after": 3}
-    ]
+    (crossed,) = await house.records("group.rank")
+    assert (crossed["links"], crossed["rule"], crossed["by"]["standing"]) == (
+        [receipt["record_id"]],
+        "group.rank-sweep",
+        "system.sweep",
+    )
+    assert (crossed["p"]["then"], crossed["p"]["before"], crossed["p"]["after"]["tier"]) == (
+        {"tier": 2, "class": "fan"},
+        {"tier": 2},
+        3,
+    )
+    (told,) = await house.effects("group.tier_changed")
+    assert told.pop("obligations") == crossed["p"]["after"]["obligations"]
+    assert crossed["p"]["after"]["obligations"]["admins_cap"] == 10
+    assert told == {"group_id": "g", "owner_id": "ann", "before": 2, "after": 3}
+    assert (await group(house)).next_recheck_at == house.clock.now() + timedelta(days=90)
 
 
 async def test_a_tier_falls_only_after_the_lower_result_held(house: House) -> None:
@@ -151,9 +164,7 @@ async def test_a_tier_falls_only_after_the_lower_result_held(house: House) -> No
     assert basis is not None
     assert basis.lower is not None
     assert (instant_text(basis.lower.since), basis.held) == (since, 2)
-    assert await house.effects("group.tier_changed") == [
-        {"group_id": "g", "owner_id": "ann", "before": 2, "after": 1}
-    ]
+    assert [(one["before"], one["after"]) for one in await house.effects("group.tier_changed")] == [(2, 1)]
 
 
 async def test_a_rise_in_between_starts_the_waiting_again(house: House) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from service.action import Action, Id, Need, Situation, Stand, Subject
 from service.caller import Caller
-from service.domain import staff
+from service.domain import staff, tiers
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -43,54 +43,6 @@ class TierOverride(msgspec.Struct, frozen=True, kw_only=True):
     by_record: str
 
 
-class TierBasis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a tier rests on, enough to reckon it again from the same edition (S078).
-
-    `tier` is the tier without any override; `how` says whether the floor gave it or somebody ranked it. `parts` are the
-    points of each input (S077), `missing` the inputs that nothing measures yet: their points are not in the parts.
-    """
-
-    how: Literal["floor", "ranked"]
-    tier: int
-    floor: int
-    inputs: dict[str, str | int | None]
-    parts: dict[str, int]
-    missing: list[str]
-    edition: str
-
-
-class Weighed(msgspec.Struct, frozen=True):
-    """The inputs of an account's tier, the points of each, and the tier no account with these facts may be below."""
-
-    inputs: dict[str, str | int | None]
-    parts: dict[str, int]
-    floor: int
-
-    def basis(self, how: Literal["floor", "ranked"], tier: int, policy: Policy) -> TierBasis:
-        """The basis of a tier, which the floor beats (S080)."""
-        return TierBasis(
-            how=how,
-            tier=max(tier, self.floor),
-            floor=self.floor,
-            inputs=self.inputs,
-            parts=self.parts,
-            missing=sorted(set(policy.tiers["account"].points) - set(self.parts)),
-            edition=policy.edition,
-        )
-
-
-def weigh(policy: Policy, inputs: dict[str, str | int | None]) -> Weighed:
-    """Look up points and floors of `class`, `quality`, `followers` and `reads_per_post`.
-
-    The score of domain.md (g) also takes the operator's credit. Until credit is kept there is no score: the floor is
-    all that the tables give, and what stands above it is set by a human or the backend (`account.rank`).
-    """
-    table = policy.tiers["account"]
-    parts = {name: table.points[name].of(value) or 0 for name, value in inputs.items()}
-    floors = [table.floors[name].of(value) for name, value in inputs.items() if name in table.floors]
-    return Weighed(inputs, parts, max((floor for floor in floors if floor is not None), default=1))
-
-
 @subject
 class Account(Row, frozen=True, kw_only=True):
     """A public account: it addresses an unlimited public. Waiting until accepted or refused."""
@@ -115,7 +67,7 @@ class Account(Row, frozen=True, kw_only=True):
     quality_source: str | None = None
     last_used_at: dt.datetime | None = None
     tier: int | None = None
-    tier_basis: TierBasis | None = None
+    tier_basis: tiers.Basis | None = None
     override: TierOverride | None = None
     next_recheck_at: dt.datetime | None = None
     closed_at: dt.datetime | None = None
@@ -126,32 +78,38 @@ class Account(Row, frozen=True, kw_only=True):
         """The row with some facts changed and its version grown by one."""
         return msgspec.structs.replace(self, version=self.version + 1, **facts)
 
-    def weighed(self, policy: Policy) -> Weighed:
-        """What the account's facts weigh under an edition."""
-        return weigh(
-            policy,
-            {
-                "class": self.klass,
-                "quality": self.quality,
-                "followers": self.followers,
-                "reads_per_post": self.reads_per_post,
-            },
-        )
+    def inputs(self, level: str) -> dict[str, tiers.Fact]:
+        """What its tier is computed from, by the names of tiers.csv; `level`: the operator's credit (S077)."""
+        return {
+            "class": self.klass,
+            "quality": self.quality,
+            "followers": self.followers,
+            "reads_per_post": self.reads_per_post,
+            "operator_credit": level,
+        }
 
-    def ranked(self, here: Situation, basis: TierBasis, *, anew: bool = False) -> Account:
-        """The row on a new basis: its tier, under an override that no floor has overtaken.
+    def ranked(self, here: Situation, level: str, *, first: bool = False, anew: bool = False) -> Account:
+        """The row with its tier computed on its present facts; an override stands over it, never below a floor (S080).
 
-        The days to the next recheck begin again when the tier changes, or when the account was looked at `anew`.
+        `first`: it held no tier before. The days to the next recheck begin again when the tier changes, or when the
+        account was looked at `anew`.
         """
-        over = self.override
-        tier = basis.tier if over is None else max(over.tier, basis.floor)
-        recheck = here.policy.tier_effect("account", "recheck_d", tier)
+        old = self.tier_basis
+        basis = tiers.rank(
+            here.policy,
+            "account",
+            self.inputs(level),
+            at=here.at,
+            held=None if first else self.tier if old is None else old.tier,
+            lower=None if old is None else old.waiting,
+            record=here.record_id,
+        )
+        tier = tiers.in_force(basis, None if self.override is None else self.override.tier)
         next_recheck_at = self.next_recheck_at
         if anew or tier != self.tier or next_recheck_at is None:
-            next_recheck_at = here.at + dt.timedelta(days=int(recheck or 0))
-        return msgspec.structs.replace(
-            self, tier=tier, tier_basis=basis, next_recheck_at=next_recheck_at, version=self.version + 1
-        )
+            days = here.policy.tier_effect("account", "recheck_d", tier)
+            next_recheck_at = here.at + dt.timedelta(days=int(days or 0))
+        return self.with_(tier=tier, tier_basis=basis, next_recheck_at=next_recheck_at)
 
 
 class NamedAccount(Row, frozen=True, kw_only=True):
@@ -168,6 +126,22 @@ def name_key(name: str) -> str:
     """A name as far as it distinguishes: letters and digits of its compatible form, without case, space and signs."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return "".join(char for char in folded if unicodedata.category(char)[0] in "LNM")
+
+
+def needs_credential(policy: tiers.Edition, klass: str) -> bool:
+    """Whether an edition holds a class to be a regulated field, one whose accounts need a credential (A3).
+
+    It says so by putting a floor under the class in tiers.csv: news, finance, education, health and law, and government,
+    where the kind of the operator stands for the credential.
+    """
+    return policy.tiers["account"].floors["class"].of(klass) is not None
+
+
+def start_level(policy: Policy) -> str:
+    """The credit level that a verified subject begins with (`credit_start`)."""
+    values = policy.parameters
+    froms = {"A": values.credit_a_from, "B": values.credit_b_from, "C": values.credit_c_from}
+    return next((level for level, least in froms.items() if values.credit_start >= least), "D")
 
 
 def require_class(operator: Operator, klass: AccountClass) -> None:
@@ -213,6 +187,14 @@ class AccountAction(Action, frozen=True, kw_only=True):
     def operator(self, here: Situation) -> Operator:
         """Its operator."""
         return here.get(Operator, self.account(here).operator_id)
+
+    def credit_level(self, here: Situation) -> str:
+        """The level of the operator's credit, which its accounts' tiers take (S077).
+
+        O2: once operators have a ledger, its level is looked at in `more` and returned here; `tier_subject` of the
+        database (migration 0011) tells it to what ranks and counts many accounts at once.
+        """
+        return start_level(here.policy)
 
     def accepted(self, here: Situation) -> Account:
         """The account, accepted. Raises Refusal `unknown`, `not_in_state`."""

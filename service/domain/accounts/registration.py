@@ -23,7 +23,7 @@ from service.action import (
 )
 from service.caller import Caller
 from service.clock import instant_text, truncated
-from service.domain import staff
+from service.domain import staff, tiers
 from service.domain.accounts.facts import (
     Account,
     AccountAction,
@@ -32,6 +32,7 @@ from service.domain.accounts.facts import (
     name_key,
     require_class,
 )
+from service.domain.accounts.tiers import crossing
 from service.domain.identity import refuse_raw
 from service.domain.operators import Operator, accounts_cap, require_identity
 from service.domain.people import Person
@@ -40,10 +41,7 @@ from service.errors import Code, Refusal
 if TYPE_CHECKING:
     from service.policy import Policy, Terms
 
-LARGEST = 10**12
-"""No count of followers or reads is larger than this."""
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
 
 class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.register"):
@@ -139,7 +137,7 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
 
 
 class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accept"):
-    """A classifier without a part in it accepts the account (S092, S093: never automation). It gets its floor as tier."""
+    """A classifier without a part in it accepts the account (S092, S093: never automation). It is ranked on its facts."""
 
     reason: Reason | None = None
     note: Note | None = None
@@ -151,12 +149,16 @@ class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accep
         require_class(operator, account.klass)
         if account.accepted_at is not None:
             raise Refusal(Code.ALREADY_IN_STATE)
-        basis = account.weighed(here.policy).basis("floor", 1, here.policy)
-        accepted = msgspec.structs.replace(account.ranked(here, basis), accepted_at=here.at)
+        ranked = account.ranked(here, self.credit_level(here), first=True)
+        accepted = msgspec.structs.replace(ranked, accepted_at=here.at)
         return Change(
             writes=[accepted],
             before={"state": "waiting"},
-            after={"state": "accepted", "tier": accepted.tier, "tier_basis": msgspec.to_builtins(basis)},
+            after={
+                "state": "accepted",
+                "tier": accepted.tier,
+                "tier_basis": msgspec.to_builtins(accepted.tier_basis),
+            },
             links=[account.by_record],
             result={
                 "state": "accepted",
@@ -202,7 +204,7 @@ class RefuseAccount(AccountAction, frozen=True, kw_only=True, tag="account.refus
 
 
 class UpdateAccountFacts(AccountAction, frozen=True, kw_only=True, tag="account.update_facts"):
-    """Facts as the backend counts them; what is not named stays. A floor that rises lifts the tier at once (S079, S080).
+    """Facts as the backend counts them; what is not named stays. A tier they move has a record of its own (S079, S082).
 
     `quality` null: unknown. `last_used_at` never goes back.
     """
@@ -214,7 +216,7 @@ class UpdateAccountFacts(AccountAction, frozen=True, kw_only=True, tag="account.
     last_used_at: Instant | None = None
 
     def form(self, policy: Policy) -> None:
-        """Refuses `malformed` (no fact named; a quality without source, or a source without quality)."""
+        """Refuses `malformed` (no fact named; a count no platform has; a quality without source, or a source without)."""
         if (self.followers, self.reads_per_post, self.last_used_at) == (
             None,
             None,
@@ -223,6 +225,10 @@ class UpdateAccountFacts(AccountAction, frozen=True, kw_only=True, tag="account.
             raise Refusal(Code.MALFORMED, pointer="", why="names no fact")
         if isinstance(self.quality, int) != (self.quality_source is not None):
             raise Refusal(Code.MALFORMED, pointer="/quality_source", why="a quality has a source")
+        for name in ("followers", "reads_per_post"):
+            most, given = int(policy.parameter(f"{name}_max")), getattr(self, name)
+            if given is not None and given > most:
+                raise Refusal(Code.MALFORMED, pointer=f"/{name}", why="more than is possible", maximum=most)
 
     def asked(self) -> dict[str, int]:
         counts = {"followers": self.followers, "reads_per_post": self.reads_per_post}
@@ -244,32 +250,23 @@ class UpdateAccountFacts(AccountAction, frozen=True, kw_only=True, tag="account.
             used_at = truncated(self.last_used_at)
             facts["last_used_at"] = max(used_at, account.last_used_at or used_at)
         changed = msgspec.structs.replace(account, **facts)
-        coupled: list[dict[str, Any]] = []
-        effects: list[Effect] = []
-        if account.tier_basis is None:
+        if account.accepted_at is None:
             changed = changed.with_()
         else:
-            old = account.tier_basis
-            changed = changed.ranked(here, changed.weighed(here.policy).basis(old.how, old.tier, here.policy))
+            changed = changed.ranked(here, self.credit_level(here))
+        coupled: list[dict[str, Any]] = []
         if changed.tier != account.tier:
             coupled.append(
                 {"id": 1, "what": "ranked", "of": "target", "before": account.tier, "after": changed.tier}
             )
-            effects.append(Effect("account.ranked", {"account_id": self.account_id, "tier": changed.tier}))
+        basis = {} if changed.tier_basis is None else {"tier_basis": tiers.told(changed.tier_basis)}
         return Change(
             writes=[changed],
             before=_counted(account),
-            after={
-                **_counted(changed),
-                **(
-                    {}
-                    if changed.tier_basis is None
-                    else {"tier_basis": msgspec.to_builtins(changed.tier_basis)}
-                ),
-            },
+            after={**_counted(changed), **basis},
             coupled=coupled,
             result={"tier": changed.tier, "version": changed.version},
-            effects=effects,
+            follows=crossing(here, account, changed),
         )
 
 

@@ -1,18 +1,22 @@
-"""The tier of an account: ranked by hand above the floor, overridden for a time by two people (S078-S081)."""
+"""The tier of an account: ranked on its facts, overridden for a time by two people, and ranked again (S077-S082)."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from service.action import Change, Effect, Instant, Note, Reason, Situation
+from service.action import Change, Effect, Follow, Id, Instant, Need, Note, Reason, Situation, follow_id
 from service.clock import instant_text, truncated
+from service.decide import following
+from service.domain import reranking, tiers
 from service.domain.accounts.facts import Account, AccountAction, TierOverride
 from service.errors import Code, Refusal
 
 if TYPE_CHECKING:
+    from service.caller import Caller
     from service.policy import Terms
 
 Tier = Annotated[int, msgspec.Meta(ge=1, le=4)]
@@ -20,27 +24,32 @@ _DAY_S = 86_400
 
 
 class RankAccount(AccountAction, frozen=True, kw_only=True, tag="account.rank"):
-    """Set the tier of an accepted account, never below its floor; the day of the next recheck follows from it.
+    """Compute the tier of an accepted account again from the stored facts. The caller brings no tier (S077).
 
-    The score of domain.md (g) takes the operator's credit; once that is kept, the tier is reckoned here from the
-    stored facts and is no longer said by the caller. An override stays over it until its end.
+    The day of the next recheck begins anew; an override stays over it until its end. `plan`: the running plan of a bulk
+    re-ranking, for time alone; then only what changes something is done.
     """
 
-    tier: Tier
     reason: Reason | None = None
     note: Note | None = None
+    plan: Id | None = None
 
-    def asked(self) -> dict[str, int]:
-        return {"tier": self.tier}
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        return [*super().needs(caller), *reranking.plan_needs(self.plan)]
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `not_in_state` (waiting), `below_floor` (data: the floor)."""
+        """Refuses `not_in_state` (waiting; the plan is not running), `plan_stale`, under a plan `already_in_state`."""
+        del terms
+        plan = reranking.plan_of(here, self.plan, "account")
         account = self.accepted(here)
-        weighed = account.weighed(here.policy)
-        if self.tier < weighed.floor:
-            raise Refusal(Code.BELOW_FLOOR, pointer="/tier", floor=weighed.floor)
-        ranked = account.ranked(here, weighed.basis("ranked", self.tier, here.policy), anew=True)
-        return _tier_change(account, ranked, links=[account.by_record])
+        ranked = account.ranked(here, self.credit_level(here), anew=plan is None)
+        if plan is None:
+            return _tier_change(here, account, ranked, links=[account.by_record])
+        if ranked.tier_basis is not None and tiers.settled(account.tier_basis, ranked.tier_basis):
+            raise Refusal(Code.ALREADY_IN_STATE)
+        change = _tier_change(here, account, ranked, links=[plan.run_record or plan.plan_id])
+        change.writes.append(reranking.Ranked(plan_id=plan.plan_id))
+        return change
 
 
 class OverrideAccountTier(AccountAction, frozen=True, kw_only=True, tag="account.override_tier"):
@@ -56,23 +65,22 @@ class OverrideAccountTier(AccountAction, frozen=True, kw_only=True, tag="account
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `malformed` (over before it begins), `not_in_state` (waiting), `below_floor`, `duration_over_limit`."""
+        del terms
         account = self.accepted(here)
         until = truncated(self.until)
         if until <= here.at:
             raise Refusal(Code.MALFORMED, pointer="/until", why="in the past")
-        weighed = account.weighed(here.policy)
-        if self.tier < weighed.floor:
-            raise Refusal(Code.BELOW_FLOOR, pointer="/tier", floor=weighed.floor)
+        override = TierOverride(tier=self.tier, until=until, by_record=here.record_id)
+        over = msgspec.structs.replace(account, override=override).ranked(here, self.credit_level(here))
+        floor = 1 if over.tier_basis is None else over.tier_basis.floor
+        if self.tier < floor:
+            raise Refusal(Code.BELOW_FLOOR, pointer="/tier", floor=floor)
         longest = here.policy.parameters.override_max_d
         if until > here.at + dt.timedelta(days=longest):
             raise Refusal(Code.DURATION_OVER_LIMIT, pointer="/until", maximum=longest * _DAY_S)
-        override = TierOverride(tier=self.tier, until=until, by_record=here.record_id)
         old = account.override
-        return _tier_change(
-            account,
-            _under(here, account, override),
-            links=[account.by_record if old is None else old.by_record],
-        )
+        links = [account.by_record if old is None else old.by_record]
+        return _tier_change(here, account, over, links=links)
 
 
 class ExpireAccountOverride(AccountAction, frozen=True, kw_only=True, tag="account.expire_override"):
@@ -80,47 +88,82 @@ class ExpireAccountOverride(AccountAction, frozen=True, kw_only=True, tag="accou
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `not_in_state` where none stands or it is not over (S016)."""
+        del terms
         account = self.account(here)
         over = account.override
         if over is None or here.at <= over.until:
             raise Refusal(Code.NOT_IN_STATE)
-        return _tier_change(account, _under(here, account, None), links=[over.by_record])
+        bare = msgspec.structs.replace(account, override=None)
+        return _tier_change(here, account, bare.ranked(here, self.credit_level(here)), links=[over.by_record])
 
 
-def _under(here: Situation, account: Account, override: TierOverride | None) -> Account:
-    """The account with (or without) an override over what it was ranked, as its facts weigh now."""
-    changed = msgspec.structs.replace(account, override=override)
-    weighed, old = changed.weighed(here.policy), account.tier_basis
-    return changed.ranked(
-        here,
-        weighed.basis("floor", 1, here.policy)
-        if old is None
-        else weighed.basis(old.how, old.tier, here.policy),
-    )
+def crossing(here: Situation, before: Account, after: Account) -> list[Follow]:
+    """The act of its own by which other facts move an account's tier; none where it stays (S082)."""
+    if before.tier == after.tier:
+        return []
+    verdict = following(here, "account.rank", before.tier)
+    return [
+        Follow(
+            record_id=follow_id(here.record_id),
+            act="account.rank",
+            rule=verdict.rule,
+            basis=verdict.terms.basis,
+            then={"tier": before.tier, "class": before.klass},
+            before=tier_facts(before),
+            after=_explained(here, before, after),
+            effects=tier_effects(here, before, after),
+        )
+    ]
 
 
-def _tier_change(account: Account, changed: Account, *, links: list[str]) -> Change:
-    effects = []
-    if changed.tier != account.tier:
-        effects.append(Effect("account.ranked", {"account_id": account.account_id, "tier": changed.tier}))
-    return Change(
-        writes=[changed],
-        before=_tier_facts(account),
-        after={**_tier_facts(changed), "tier_basis": msgspec.to_builtins(changed.tier_basis)},
-        links=links,
-        result={
-            **_tier_facts(changed),
-            "floor": None if changed.tier_basis is None else changed.tier_basis.floor,
-            "version": changed.version,
-        },
-        effects=effects,
-    )
+def tier_effects(here: Situation, before: Account, after: Account) -> list[Effect]:
+    """What the backend is told when a tier changed: the new one, and what it asks otherwise (S082)."""
+    if after.tier is None or before.tier == after.tier:
+        return []
+    return [
+        Effect(
+            "account.ranked",
+            {
+                "account_id": after.account_id,
+                "operator_id": after.operator_id,
+                "before": before.tier,
+                "tier": after.tier,
+                "obligations": tiers.obligations(here.policy, "account", before.tier, after.tier),
+            },
+        )
+    ]
 
 
-def _tier_facts(account: Account) -> dict[str, Any]:
+def tier_facts(account: Account) -> dict[str, Any]:
+    """The tier, how long an override stands over it, and the day of the next recheck."""
     over, due = account.override, account.next_recheck_at
     return {
         "tier": account.tier,
         "override_until": None if over is None else instant_text(over.until),
         "next_recheck_at": None if due is None else instant_text(due),
     }
+
+
+def _tier_change(here: Situation, account: Account, changed: Account, *, links: list[str]) -> Change:
+    return Change(
+        writes=[changed],
+        before=tier_facts(account),
+        after=_explained(here, account, changed),
+        links=links,
+        result={
+            **tier_facts(changed),
+            "floor": None if changed.tier_basis is None else changed.tier_basis.floor,
+            "version": changed.version,
+        },
+        effects=tier_effects(here, account, changed),
+    )
+
+
+def _explained(here: Situation, before: Account, after: Account) -> dict[str, Any]:
+    asks = (
+        {}
+        if after.tier is None or before.tier == after.tier
+        else {"obligations": tiers.obligations(here.policy, "account", before.tier, after.tier)}
+    )
+    basis = {} if after.tier_basis is None else {"tier_basis": tiers.told(after.tier_basis)}
+    return {**tier_facts(after), **asks, **basis}

@@ -98,6 +98,7 @@ class Group(Row, frozen=True, kw_only=True):
     dissolved_how: Literal["owner", "measure"] | None = None
     dissolved_record: str | None = None
     preserved: bool = False
+    next_recheck_at: dt.datetime | None = None
 
     def surface(self) -> Surface:
         """How public the group is in the sense of the DSA (G9)."""

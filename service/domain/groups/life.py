@@ -29,12 +29,7 @@ from service.domain.groups.facts import (
     JoinMode,
     Role,
 )
-from service.domain.groups.ranking import (
-    explained,
-    ranked,
-    tier_coupled,
-    tier_effects,
-)
+from service.domain.groups.ranking import crossing, explained, ranked, tier_coupled
 from service.domain.people import Known, Person
 from service.errors import Code, Refusal
 
@@ -166,6 +161,7 @@ class RegisterGroup(Action, frozen=True, kw_only=True, tag="group.register"):
                 "messages_per_day": group.messages_per_day,
                 "member_count": group.member_count,
                 **explained(group),
+                "tier_basis": group.tier_basis,
                 **imported,
             },
             personal={"name": self.name, "code": group.code},
@@ -226,6 +222,11 @@ class UpdateGroupFacts(GroupAction, frozen=True, kw_only=True, tag="group.update
     def form(self, policy: Policy) -> None:
         if self.asked() == {}:
             raise Refusal(Code.MALFORMED, pointer="", why="no fact is named")
+        most = policy.parameters.messages_per_day_max
+        if (self.messages_per_day or 0) > most:
+            raise Refusal(
+                Code.MALFORMED, pointer="/messages_per_day", why="more than is possible", maximum=most
+            )
 
     def asked(self) -> dict[str, Any]:
         facts = {
@@ -248,7 +249,7 @@ class UpdateGroupFacts(GroupAction, frozen=True, kw_only=True, tag="group.update
                     Code.CAP_MEMBERS, pointer="/member_count", cap=before.capacity, count=self.member_count
                 )
         after = ranked(here, before.with_(**self.asked()))
-        return changed(before, after)
+        return changed(here, before, after)
 
 
 class UpdateGroupProfile(GroupAction, frozen=True, kw_only=True, tag="group.update_profile"):
@@ -299,7 +300,7 @@ class UpdateGroupProfile(GroupAction, frozen=True, kw_only=True, tag="group.upda
         if self.name is not None:
             facts["name"] = self.name
         after = ranked(here, before.with_(**facts))
-        change = changed(before, after)
+        change = changed(here, before, after)
         if after.name != before.name:
             change.personal = {"name": after.name, "name_before": before.name}
             change.after = {**change.after, "name": "changed"}
@@ -309,17 +310,17 @@ class UpdateGroupProfile(GroupAction, frozen=True, kw_only=True, tag="group.upda
         return change
 
 
-def changed(before: Group, after: Group) -> Change:
-    """The change from one state of a group's facts to the next: what differs, and its tier as a coupled fact."""
+def changed(here: Situation, before: Group, after: Group) -> Change:
+    """The change from one state of a group's facts to the next: what differs; a tier that moves has an act of its own."""
     was, now = _counted(before), _counted(after)
     differing = [name for name in was if was[name] != now[name]]
     return Change(
         writes=[after],
         before={name: was[name] for name in differing},
-        after={name: now[name] for name in differing},
+        after={name: now[name] for name in differing} | {"tier_basis": after.tier_basis},
         coupled=tier_coupled(before, after),
         result={**explained(after), "version": after.version},
-        effects=tier_effects(before, after),
+        follows=crossing(here, before, after),
     )
 
 

@@ -8,9 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import msgspec
 
-from service.action import Change, Effect, Instant, Need, Note, Reason, Situation, Stand
+from service.action import (
+    Change,
+    Effect,
+    Follow,
+    Id,
+    Instant,
+    Need,
+    Note,
+    Reason,
+    Situation,
+    Stand,
+    follow_id,
+)
 from service.clock import instant_text, truncated
-from service.domain import staff, tiers
+from service.decide import following
+from service.domain import reranking, staff, tiers
 from service.domain.groups.facts import Group, GroupAction, Override
 from service.errors import Code, Refusal
 from service.rows import Row
@@ -71,22 +84,28 @@ def basis_of(group: Group) -> tiers.Basis | None:
     return msgspec.convert(group.tier_basis, tiers.Basis) if group.tier_basis else None
 
 
-def ranked(here: Situation, group: G, *, first: bool = False) -> G:
+def ranked(here: Situation, group: G, *, first: bool = False, anew: bool = False) -> G:
     """The group with its tier computed on its present facts; an override stands over it, never below a floor (S080).
 
-    `first`: it held no tier before, so nothing waits.
+    `first`: it held no tier before, so nothing waits. The days to the next recheck begin again when the tier changes, or
+    when the group was looked at `anew`.
     """
     before = basis_of(group)
     held = group.tier if before is None else before.tier
-    basis = tiers.rank_group(
+    basis = tiers.rank(
         here.policy,
+        "group",
         facts_of(group),
         at=here.at,
         held=None if first else held,
         lower=None if before is None else before.waiting,
+        record=here.record_id,
     )
-    tier = basis.tier if group.override is None else max(group.override.tier, basis.floor)
-    return msgspec.structs.replace(group, tier=tier, tier_basis=msgspec.to_builtins(basis))
+    tier = tiers.in_force(basis, None if group.override is None else group.override.tier)
+    due = group.next_recheck_at
+    if first or anew or due is None or tier != group.tier:
+        due = here.at + dt.timedelta(days=int(here.policy.tier_effect("group", "recheck_d", tier) or 0))
+    return msgspec.structs.replace(group, tier=tier, tier_basis=tiers.told(basis), next_recheck_at=due)
 
 
 def explained(group: Group) -> dict[str, Any]:
@@ -104,6 +123,7 @@ def explained(group: Group) -> dict[str, Any]:
         "score": basis.score,
         "points": basis.points,
         "floor": basis.floor,
+        **({} if basis.floors is msgspec.UNSET else {"floors": basis.floors}),
         "computed": basis.computed,
         **waiting,
     }
@@ -116,8 +136,8 @@ def tier_coupled(before: Group, after: Group) -> list[dict[str, Any]]:
     return [{"fact": "tier", "before": before.tier, "after": after.tier}]
 
 
-def tier_effects(before: Group, after: Group) -> list[Effect]:
-    """What the backend is told, and tells the owner, when a tier changed; the new tier's duties open here (S082)."""
+def tier_effects(here: Situation, before: Group, after: Group) -> list[Effect]:
+    """What the backend is told, and tells the owner, when a tier changed: the new one, and what it asks otherwise (S082)."""
     if before.tier == after.tier:
         return []
     return [
@@ -128,28 +148,70 @@ def tier_effects(before: Group, after: Group) -> list[Effect]:
                 "owner_id": after.owner_id,
                 "before": before.tier,
                 "after": after.tier,
+                "obligations": tiers.obligations(here.policy, "group", before.tier, after.tier),
             },
         )
     ]
 
 
+def crossing(here: Situation, before: Group, after: Group) -> list[Follow]:
+    """The act of its own by which other facts move a group's tier; none where it stays (S082)."""
+    if before.tier == after.tier:
+        return []
+    verdict = following(here, "group.rank", before.tier)
+    return [
+        Follow(
+            record_id=follow_id(here.record_id),
+            act="group.rank",
+            rule=verdict.rule,
+            basis=verdict.terms.basis,
+            then={"tier": before.tier, "class": before.klass},
+            before={"tier": before.tier},
+            after=_moved(here, before, after),
+            effects=tier_effects(here, before, after),
+        )
+    ]
+
+
+def _moved(here: Situation, before: Group, after: Group) -> dict[str, Any]:
+    """What the record of a rank says afterwards: the explanation, the whole result, and what is asked otherwise."""
+    asks = (
+        {}
+        if before.tier == after.tier
+        else {"obligations": tiers.obligations(here.policy, "group", before.tier, after.tier)}
+    )
+    return {**explained(after), **asks, "tier_basis": after.tier_basis}
+
+
 class RankGroup(GroupAction, frozen=True, kw_only=True, tag="group.rank"):
-    """Compute the tier again from the stored facts. The caller brings no tier: it comes from the table alone (S076)."""
+    """Compute the tier again from the stored facts. The caller brings no tier: it comes from the table alone (S076).
+
+    `plan`: the running plan of a bulk re-ranking, for time alone; then only what changes something is done.
+    """
 
     reason: Reason | None = None
     note: Note | None = None
+    plan: Id | None = None
+
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        return [*super().needs(caller), *reranking.plan_needs(self.plan)]
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses nothing of its own."""
+        """Refuses of its own under a plan alone: `not_in_state`, `plan_stale`, `already_in_state`."""
         del terms
+        plan = reranking.plan_of(here, self.plan, "group")
         before = self.group(here)
-        after = ranked(here, before.with_())
+        after = ranked(here, before.with_(), anew=plan is None)
+        basis = basis_of(after)
+        if plan is not None and basis is not None and tiers.settled(basis_of(before), basis):
+            raise Refusal(Code.ALREADY_IN_STATE)
         return Change(
-            writes=[after],
+            writes=[after, *([] if plan is None else [reranking.Ranked(plan_id=plan.plan_id)])],
             before={"tier": before.tier},
-            after=explained(after),
+            after=_moved(here, before, after),
+            links=[] if plan is None else [plan.run_record or plan.plan_id],
             result={**explained(after), "version": after.version},
-            effects=tier_effects(before, after),
+            effects=tier_effects(here, before, after),
         )
 
 
@@ -189,10 +251,10 @@ class OverrideTier(GroupAction, frozen=True, kw_only=True, tag="group.override_t
         return Change(
             writes=[after],
             before={"tier": before.tier, **_override_text(old)},
-            after={**explained(after), **_override_text(override)},
+            after={**_moved(here, before, after), **_override_text(override)},
             links=[] if old is None else [old.by_record],
             result={"tier": after.tier, "until": instant_text(self.until), "version": after.version},
-            effects=tier_effects(before, after),
+            effects=tier_effects(here, before, after),
         )
 
 
@@ -210,10 +272,10 @@ class ExpireOverride(GroupAction, frozen=True, kw_only=True, tag="group.expire_o
         return Change(
             writes=[after],
             before={"tier": before.tier, **_override_text(old)},
-            after=explained(after),
+            after=_moved(here, before, after),
             links=[old.by_record],
             result={"tier": after.tier, "version": after.version},
-            effects=tier_effects(before, after),
+            effects=tier_effects(here, before, after),
         )
 
 
