@@ -52,12 +52,14 @@ def request(config: Path | None, name: str | None, old: int | None, file: Path) 
                     f"the newest checkpoint is of {newest['size']} entries, the witness saw {seen}"
                 )
             made = await cosigning.request(db, newest["signed"], seen or 0)
-            file.write_bytes(bytes(made))
-            return (
-                f"{file}: a checkpoint of {newest['size']} entries for {witness.vkey.name}, from {seen or 0}"
-            )
+            return bytes(made), f"{newest['size']} entries, for {witness.vkey.name} who saw {seen or 0}"
 
-        click.echo(_with_db(settings, write))
+        made, told = _with_db(settings, write)
+        try:
+            file.write_bytes(made)
+        except OSError as fault:
+            raise CommandError(f"cannot write {file}: {fault.strerror}") from None
+        click.echo(f"{file}: a checkpoint of {told}")
 
 
 @commands.command("add-cosignature")
