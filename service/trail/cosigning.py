@@ -140,7 +140,8 @@ class Cosigning:
                 continue
             with suppress(TimeoutError):
                 # Another process may have published: it tells nobody here.
-                await asyncio.wait_for(news.wait(), _LONGEST_PAUSE_SECONDS)
+                async with asyncio.timeout(_LONGEST_PAUSE_SECONDS):
+                    await news.wait()
             news.clear()
 
     async def _asked(self, witness: Witness, seconds: float) -> Exception | None:

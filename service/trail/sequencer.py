@@ -395,7 +395,7 @@ class Sequencer:
     def signers(self, known: Sequence[KeyRange], size: int) -> list[Signer]:
         """Those of our keys that may sign a tree of this size. Raises LogRefused where there is none."""
         valid = {one.vkey for one in known if one.valid_at(size)}
-        if not valid & {one.vkey for one in self._signers}:
+        if valid - {one.vkey for one in self._signers}:
             # Another process may have rotated the key since.
             self._signers = [Signer(self.origin, seed) for seed in self.log_seeds()]
         if missing := valid - {one.vkey for one in self._signers}:
