@@ -147,6 +147,7 @@ def begin_anew(settings: Settings) -> None:
 
 async def _begin(settings: Settings, owner: str, last: Any) -> str:
     from service.clock import Clock, FileClock, to_us
+    from service.commands.policy import known_actions
     from service.db import Db
     from service.editions import Editions
     from service.trail import succession
@@ -154,6 +155,7 @@ async def _begin(settings: Settings, owner: str, last: Any) -> str:
     from service.trail.keys import TrailKeys
     from service.trail.note import Signer
 
+    known_actions()  # else the edition's lines speak of nothing that is known
     clock = FileClock(settings.clock_file) if settings.clock_file else Clock()
     keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
     db = await Db.open(settings)
@@ -186,7 +188,7 @@ def _with_log(settings: Settings, work: Work) -> list[KeyRange]:
     """Do something with a log that may go on, beside a service that may be running. Raises LogRefused, KeysError."""
     from service.clock import Clock, FileClock
     from service.db import Db, require_schema
-    from service.editions import Editions
+    from service.trail.beginning import entry_0
     from service.trail.keys import TrailKeys
     from service.trail.sequencer import Sequencer
 
@@ -198,8 +200,11 @@ def _with_log(settings: Settings, work: Work) -> list[KeyRange]:
         try:
             await require_schema(db)
             keys = TrailKeys.load_or_create(folder, may_create=False)
-            editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
-            sequencer = Sequencer.of(settings, db, keys, clock, lambda: editions.at(clock.now()).edition)
+            async with db.read() as reader:
+                if await entry_0(reader) is None:
+                    raise CommandError("there is no log yet: start the service first")
+            # The edition is for the first entry of a log only.
+            sequencer = Sequencer.of(settings, db, keys, clock, str)
             await sequencer.start()
             return await work(db, sequencer, folder)
         finally:

@@ -35,6 +35,8 @@ MOST_WITNESSES: Final = 12
 ANSWER_SECONDS: Final = 10.0
 START_SECONDS: Final = 3.0
 """How long a start waits for what witnesses saw."""
+_LOOK_SECONDS: Final = 5.0
+"""How long what another process published may go unseen here."""
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _MOST_ANSWER_BYTES: Final = 16_384
 _TRIES: Final = 3
@@ -139,8 +141,7 @@ class Cosigning:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
                 continue
             with suppress(TimeoutError):
-                # Another process may have published: it tells nobody here.
-                async with asyncio.timeout(_LONGEST_PAUSE_SECONDS):
+                async with asyncio.timeout(_LOOK_SECONDS):
                     await news.wait()
             news.clear()
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from granian.constants import Interfaces
-from granian.server.embed import Server
 
 from service.clock import to_us
-from service.commands.serving import end, free_port, until_answering
-from service.commands.witness import answering
+from service.commands.serving import answering, free_port
+from service.commands.witness import application
 from service.settings import Settings, SettingsError
 from service.trail import cosigning, exporter
 from service.trail.cosigning import WitnessFailed, quorum_of, witnesses_of
@@ -37,13 +35,8 @@ ORIGIN = "mandate.localhost/trail/1"
 async def served(app: Any, port: int = 0) -> AsyncIterator[str]:
     """An ASGI application on loopback; yields its URL."""
     port = port or free_port("127.0.0.1", 0)
-    server = Server(app, "127.0.0.1", port, interface=Interfaces.ASGINL, log_enabled=False, websockets=False)
-    task = asyncio.create_task(server.serve())
-    await until_answering("127.0.0.1", port, task)
-    try:
+    async with answering(app, "127.0.0.1", port):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        await end(server, task)
 
 
 class Place:
@@ -59,7 +52,7 @@ class Place:
         return Witness.open(self.folder, None, self.logs, lambda: self.now)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await answering(self.open())(scope, receive, send)
+        await application(self.open())(scope, receive, send)
 
 
 @pytest.fixture
