@@ -335,6 +335,5 @@ async def _until_stopped(working: "Coroutine[None, None, None]") -> None:
         await task
 
 
-
 if __name__ == "__main__":
     main(prog_name="mandate")

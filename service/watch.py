@@ -67,7 +67,11 @@ class Watching:
             registry=registry,
         )
         self._cosigned_size = Gauge(
-            "mandate_cosigned_size", "Log size a witness signed last.", ["witness"], registry=registry
+            "mandate_cosigned_size",
+            "Log size a witness signed last.",
+            ["witness"],
+            registry=registry,
+            multiprocess_mode="max",
         )
         self._children: dict[Any, Any] = {}
 

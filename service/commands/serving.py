@@ -92,7 +92,11 @@ async def _serve(settings: Settings, workers: int, *, own: bool) -> None:
         # The lifespan is ours and not the server's, so that a database out of reach is one line and not a traceback.
         async with app.lifespan():
             fresh = await found_by_default(app.state.door, app.state.db) if own else []
-            async with team.answering() if team else answering(app, settings.host, settings.port, app.state.stopping) as ended:
+            async with (
+                team.answering()
+                if team
+                else answering(app, settings.host, settings.port, app.state.stopping) as ended
+            ):
                 _settle()
                 click.echo(f"Mandate is serving at {url(settings.host, settings.port)}")
                 if fresh:
