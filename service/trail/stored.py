@@ -24,6 +24,7 @@ from service.trail.merkle import (
     HASH_BYTES,
     TILE_WIDTH,
     MapTree,
+    Subtree,
     blocks,
     leaf,
     node,
