@@ -3,14 +3,23 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from service.commands import OUTPUT, UNJUDGED, CommandError, Judging, Later, one_line_errors
+from service.commands import (
+    CONFIG,
+    OUTPUT,
+    UNJUDGED,
+    CommandError,
+    Judging,
+    Later,
+    one_line_errors,
+    settings_with_database,
+)
 from service.settings import Settings, SettingsError
 from service.trail.record import SUBJECT_TYPES
 
@@ -25,9 +34,6 @@ _key_file = click.option(
     help="File that holds your own key (else the variable MANDATE_KEY).",
 )
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_config = click.option(
-    "--config", type=click.Path(path_type=Path), help="TOML file of settings (else MANDATE_CONFIG)."
-)
 
 
 @click.group(context_settings=_HELP)
@@ -40,7 +46,7 @@ def main() -> None:
 
 
 @main.command()
-@_config
+@CONFIG
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 def serve(config: Path | None, host: str | None, port: int | None) -> None:
@@ -51,7 +57,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
     """
     # Until the server listens to it, SIGTERM unwinds like Ctrl-C, so that the embedded database is left properly.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with one_line_errors(), _settings_with_database(config) as found:
+    with one_line_errors(), settings_with_database(config) as found:
         from msgspec.structs import replace
 
         from service import log
@@ -63,7 +69,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
 
 
 @main.command()
-@_config
+@CONFIG
 def migrate(config: Path | None) -> None:
     """Bring the database's schema up to this program's.
 
@@ -87,7 +93,7 @@ def migrate(config: Path | None) -> None:
 
 
 @main.command()
-@_config
+@CONFIG
 @click.option(
     "--staff",
     multiple=True,
@@ -105,7 +111,7 @@ def found(config: Path | None, staff: tuple[str, ...], backends: tuple[str, ...]
 
         mandate found --staff ho=head_of_content_safety --staff wu=compliance --staff li=approver --backend im
     """
-    with one_line_errors(), _settings_with_database(config) as settings:
+    with one_line_errors(), settings_with_database(config) as settings:
         from service import log
         from service.commands.founding import found_now
 
@@ -163,7 +169,42 @@ def keys(ctx: click.Context, url: str, key_file: Path | None) -> None:
 @click.pass_context
 def tiers(ctx: click.Context, url: str, key_file: Path | None) -> None:
     """Explain, preview and compare tiers; rank all again after the table has changed; prove what is stored."""
-    ctx.obj = (url, key_file, _settings_with_database)
+    ctx.obj = (url, key_file, settings_with_database)
+
+
+@main.group(cls=Later, module="service.commands.witness")
+def witness() -> None:
+    """Cosign checkpoints of logs: a small server of its own, to be run by others than those who run the service.
+
+    It needs a folder and no database. A log whose checkpoints it signed can no longer be cut off, forked or rewritten
+    without being found out.
+
+        mandate witness init --folder w1 --name witness.example/w1
+        mandate witness serve --folder w1 --log VKEY
+    """
+
+
+@main.group(cls=Later, module="service.commands.checkpoint")
+def checkpoint() -> None:
+    """Carry checkpoints to a witness without a network, and its signature back."""
+
+
+@main.command("new-log")
+@CONFIG
+def new_log(config: Path | None) -> None:
+    """End the log and begin another one that names its last checkpoint: after a restore from an older backup.
+
+    Set MANDATE_ORIGIN to a new name first, and for good. Nothing is deleted: the tables of the old log move to a schema of
+    their own, its last checkpoint stays in the data folder. Records of the old log are not logged again; what their
+    bundles proved, they go on proving. Works as the owner of the tables (MANDATE_MIGRATION_DSN). Tell readers and witnesses
+    the new key: `mandate keys trail list`.
+    """
+    with one_line_errors(), settings_with_database(config) as settings:
+        from service import log
+        from service.commands.trail_keys import begin_anew
+
+        log.set_up("warning")
+        begin_anew(settings)
 
 
 @main.command()
@@ -273,10 +314,10 @@ def work() -> None:
 
 
 @work.command()
-@_config
+@CONFIG
 def sequencer(config: Path | None) -> None:
     """Bring records into the log and sign it, until SIGTERM or Ctrl-C; `serve` elsewhere with sequence_seconds 0."""
-    with one_line_errors(), _settings_with_database(config) as settings:
+    with one_line_errors(), settings_with_database(config) as settings:
         from service import log
         from service.app import sequence_alone
 
@@ -307,22 +348,6 @@ async def _until_stopped(working: "Coroutine[None, None, None]") -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-@contextmanager
-def _settings_with_database(config: Path | None) -> Iterator[Settings]:
-    """Yield settings whose `dsn` is set, starting and migrating the embedded database when there is no other."""
-    settings = Settings.read(file=config)
-    if not settings.embedded:
-        yield settings
-        return
-    from msgspec.structs import replace
-
-    from service.db import Embedded, migrate
-
-    with Embedded.start(settings.data) as embedded:
-        migrate(embedded.owner_dsn)
-        yield replace(settings, dsn=embedded.service_dsn, migration_dsn=embedded.owner_dsn)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,12 @@ from service.founding import adopt_first_edition
 from service.outbox import Outbox
 from service.settings import Settings
 from service.sweep import Sweep
+from service.trail.cosigning import Cosigning, quorum_of, witnesses_of
 from service.trail.exporter import Exporter
 from service.trail.keys import TrailKeys
 from service.trail.receipts import Receipts
 from service.trail.sequencer import Sequencer
+from service.trail.stored import on_record
 from service.watch import Watching
 
 
@@ -60,6 +62,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     chosen = clock or (FileClock(settings.clock_file) if settings.clock_file else Clock())
 
     watch = Watching()
+    witnesses = witnesses_of(settings)
     routes = [
         *health.ROUTES,
         *people.ROUTES,
@@ -85,10 +88,11 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        keys = TrailKeys.load_or_create(settings.data / "keys", may_create=True)
         db = await Db.open(settings)
         try:
             await require_schema(db)
+            # Where anything is on record, keys made anew would be other keys.
+            keys = TrailKeys.load_or_create(settings.data / "keys", may_create=not await on_record(db))
             editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
             door = Door(
                 db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit
@@ -106,15 +110,22 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             sequencer = app.state.sequencer = Sequencer.of(
                 settings, db, keys, chosen, lambda: editions.at(chosen.now()).edition
             )
+            cosigning = app.state.cosigning = Cosigning(db, witnesses, watch)
+            sequencer.on_publish = cosigning.tell
             genesis = await sequencer.start()
             door.receipts = Receipts(genesis, keys)
-            app.state.exporter = Exporter(db, keys, genesis.map_bits)
+            if settings.sequence_seconds:
+                await cosigning.refuse_set_back()
+            app.state.exporter = Exporter(
+                db, keys, genesis.map_bits, [one.vkey for one in witnesses], app.state.quorum
+            )
             following = asyncio.create_task(editions.follow(), name="editions")
             if settings.sweep_seconds:
                 sweep.open(settings.sweep_seconds)
                 bulk.open(settings.sweep_seconds)
             if settings.sequence_seconds:
                 sequencer.open(settings.sequence_seconds)
+                cosigning.open()
             try:
                 yield
             finally:
@@ -126,6 +137,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                     await following
                 await door.close()
                 await sequencer.close()
+                await cosigning.close()
         finally:
             await db.close()
 
@@ -138,6 +150,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 "settings": settings,
                 "clock": chosen,
                 "watch": watch,
+                "witnesses": witnesses,
+                "quorum": quorum_of(settings, witnesses),
                 "batched": asking_of(routes),
                 "checked": asking_of(routes, ReadTrail, ExportTrail),
             }
@@ -160,11 +174,16 @@ async def sequence_alone(settings: Settings) -> None:
         keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
         editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
         sequencer = Sequencer.of(settings, db, keys, clock, lambda: editions.at(clock.now()).edition)
+        cosigning = Cosigning(db, witnesses_of(settings), Watching())
+        sequencer.on_publish = cosigning.tell
         await sequencer.start()
+        await cosigning.refuse_set_back()
         sequencer.open(settings.sequence_seconds or Settings().sequence_seconds)
+        cosigning.open()
         try:
             await asyncio.Event().wait()
         finally:
             await sequencer.close()
+            await cosigning.close()
     finally:
         await db.close()

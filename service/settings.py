@@ -75,6 +75,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds between two looks for records that are not in the log yet; 0 leaves that to `mandate work sequencer`."""
     publish_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
     """Seconds between two signed checkpoints of a log that grows."""
+    witnesses: str = ""
+    """Who is asked to cosign checkpoints: one a line, `URL VKEY`; `-` for the URL of one without a network."""
+    witness_quorum: Annotated[int, msgspec.Meta(ge=0, le=12)] | None = None
+    """How many of them the trust file demands; more than half of those with a URL unless set."""
     jurisdiction: Annotated[str, msgspec.Meta(pattern="^(CN(-[0-9]{6})?|EU(-[A-Z]{2})?)$")] = "CN"
     """Where a subject belongs when nobody says otherwise."""
 

@@ -60,6 +60,19 @@ class Watching:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._cosignatures = Counter(
+            "mandate_cosignatures",
+            "Checkpoints a witness was asked to sign, by what came of it.",
+            ["witness", "outcome"],
+            registry=registry,
+        )
+        self._cosigned_size = Gauge(
+            "mandate_cosigned_size",
+            "Log size a witness signed last.",
+            ["witness"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
         self._children: dict[Any, Any] = {}
 
     def _child(self, counter: Counter, *labels: str) -> Any:
@@ -107,6 +120,12 @@ class Watching:
     def read(self, *, by: str) -> None:
         """Ordinary state was read by a caller of this kind."""
         self._child(self._reads, by).inc()
+
+    def cosigned(self, witness: str, outcome: str, size: int | None = None) -> None:
+        """A witness of the settings was asked; `size` is what it signed, if it did."""
+        self._child(self._cosignatures, witness, outcome).inc()
+        if size is not None:
+            self._cosigned_size.labels(witness).set(size)
 
     def answered(
         self, *, method: str, route: str, status: int, request_id: str, seconds: float, timed: bool

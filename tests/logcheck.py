@@ -27,7 +27,7 @@ async def dump(db: Db) -> dict[str, list[Any]]:
         return {name: sorted(map(repr, await reader.fetch(f"SELECT * FROM {name}"))) for name in TABLES}
 
 
-async def check_log(db: Db, origin: str, vkey: str) -> Replay:
+async def check_log(db: Db, origin: str, *vkeys: str) -> Replay:
     """Fail unless every record stands in the log once, and every table is what the entries say."""
     async with db.read(snapshot=True) as reader:
         rows = await reader.fetch("SELECT * FROM log_entry ORDER BY idx")
@@ -44,7 +44,7 @@ async def check_log(db: Db, origin: str, vkey: str) -> Replay:
     assert len(set(logged)) == len(logged)
     assert set(logged) | pending == set(records)
     assert not set(logged) & pending
-    replay = Replay(origin, [LogKey(Vkey.parse(vkey, ED25519), 0, None)])
+    replay = Replay(origin, [LogKey(Vkey.parse(one, ED25519), 0, None) for one in vkeys])
     tree, trees, mapped, bits = Tree(), {}, {}, 0
     for row in rows:
         replay.feed(row["entry"])

@@ -24,7 +24,7 @@ from service.db import Db
 from service.domain.trails import ExportTrail
 from service.door import Door
 from service.errors import Code, Refusal
-from service.trail import evidence, reading
+from service.trail import evidence, logkeys, reading
 from service.trail.exporter import Asked, Exporter, NotPublished, OutsideTrail, inclusion
 from service.trail.keys import TrailKeys
 from service.trail.note import LARGEST_SIZE
@@ -191,8 +191,15 @@ async def public_trust(request: Request[Any, Any, Any]) -> Response[bytes]:
 
     Compare the keys with what you were given by another way: who answers here could show others.
     """
-    policy = evidence.trust_policy(request.app.state.sequencer.genesis)
+    state = request.app.state
+    policy = evidence.trust_policy(state.sequencer.genesis, await _trusted(state))
     return Response(canonical(policy) + b"\n", media_type="application/json")
+
+
+async def _trusted(state: Any) -> evidence.Trusted:
+    async with state.db.read() as db:
+        log_keys = await logkeys.read(db)
+    return evidence.Trusted(log_keys, [one.vkey for one in state.witnesses], state.quorum)
 
 
 @get("/v1/trust", operation_id="trust.read", tags=["trail"], opt=shows(TrustPolicy))
@@ -202,7 +209,7 @@ async def read_trust(request: Request[Any, Any, Any]) -> Response[bytes]:
     if not {Standing.AUDITOR, Standing.COMPLIANCE} & set(known.standings):
         raise Refusal(Code.REFUSED)
     state = request.app.state
-    policy = evidence.trust_policy(state.sequencer.genesis, state["keys"])
+    policy = evidence.trust_policy(state.sequencer.genesis, await _trusted(state), state["keys"])
     _log.warning("tag_keys.shown", staff_id=known.staff_id, key_id=known.key_id)
     return Response(canonical(policy) + b"\n", media_type="application/json", headers=_PRIVATE)
 

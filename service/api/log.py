@@ -46,6 +46,19 @@ async def read_checkpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(newest["note"].encode(), media_type="text/plain", headers=headers)
 
 
+@get("/checkpoint/{size:int}", operation_id="log.checkpoint_of", tags=["log"], opt=_SIGNED)
+async def read_checkpoint_of(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Get the signed checkpoint of an earlier size, with what witnesses signed under it since."""
+    size = int(request.path_params["size"])
+    db: Db = request.app.state.db
+    async with db.read() as reader:
+        found = await stored.sql.checkpoint_of(reader, size=size) if 0 < size <= LARGEST_SIZE else None
+    if found is None:
+        raise Refusal(Code.UNKNOWN)
+    headers = {"cache-control": "no-cache"}
+    return Response(found["note"].encode(), media_type="text/plain", headers=headers)
+
+
 @get(
     "/tile/{level:int}/{index:path}",
     operation_id="log.tile",
@@ -108,4 +121,4 @@ async def _sent(db: Db, start: int, end: int) -> AsyncIterator[bytes]:
         yield b"".join(write_stream(row["entry"] for row in rows))
 
 
-ROUTES = [read_checkpoint, read_tile, read_entries]
+ROUTES = [read_checkpoint, read_checkpoint_of, read_tile, read_entries]

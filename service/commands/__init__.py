@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from service.settings import SettingsError
+from service.settings import Settings, SettingsError
 
+CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path), help="TOML file of settings (else MANDATE_CONFIG)."
+)
 OUTPUT = click.option(
     "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
 )
@@ -40,6 +44,7 @@ def one_line_errors(code: int = 2) -> Iterator[None]:
         from service.founding import FoundingError
         from service.policy import PolicyError
         from service.trail.kept import LogRefused
+        from service.trail.keys import KeysError
 
         # The app's lifespan runs in a task group, which wraps what it raises.
         cause: BaseException = error
@@ -57,6 +62,7 @@ def one_line_errors(code: int = 2) -> Iterator[None]:
             MigrationError,
             FoundingError,
             LogRefused,
+            KeysError,
         )
         if not isinstance(cause, known):
             raise
@@ -78,6 +84,22 @@ class Judging(click.RichCommand):
         except click.UsageError as error:
             error.show()
             sys.exit(UNJUDGED)
+
+
+@contextmanager
+def settings_with_database(config: Path | None) -> Iterator[Settings]:
+    """Yield settings whose `dsn` is set, starting and migrating the embedded database when there is no other."""
+    settings = Settings.read(file=config)
+    if not settings.embedded:
+        yield settings
+        return
+    from msgspec.structs import replace
+
+    from service.db import Embedded, migrate
+
+    with Embedded.start(settings.data) as embedded:
+        migrate(embedded.owner_dsn)
+        yield replace(settings, dsn=embedded.service_dsn, migration_dsn=embedded.owner_dsn)
 
 
 class Later(click.RichGroup):

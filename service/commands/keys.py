@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import rich_click as click
 
-from service.commands import OUTPUT, CommandError, one_line_errors, shown
+from service.commands import OUTPUT, CommandError, one_line_errors, shown, trail_keys
 from service.commands.client import Api, opened
 from service.founding import new_token
 
@@ -20,6 +20,9 @@ _SCOPES = ("families", "tiers", "jurisdictions")
 @click.group("keys")
 def commands() -> None:
     """List, issue, rotate and revoke keys."""
+
+
+commands.add_command(trail_keys.commands)
 
 
 @commands.command("list")

@@ -78,8 +78,8 @@ def _run(working: Any) -> None:
 
 
 async def _serve(settings: Settings, workers: int, *, own: bool) -> None:
-    stop = _stopping(signal.SIGTERM, signal.SIGINT)
-    settings = msgspec.structs.replace(settings, port=_free_port(settings.host, settings.port))
+    stop = stopped_by(signal.SIGTERM, signal.SIGINT)
+    settings = msgspec.structs.replace(settings, port=free_port(settings.host, settings.port))
     async with AsyncExitStack() as stack:
         team = None
         if workers > 1:
@@ -92,17 +92,21 @@ async def _serve(settings: Settings, workers: int, *, own: bool) -> None:
         # The lifespan is ours and not the server's, so that a database out of reach is one line and not a traceback.
         async with app.lifespan():
             fresh = await found_by_default(app.state.door, app.state.db) if own else []
-            async with team.answering() if team else _answering(app, settings) as ended:
+            async with (
+                team.answering()
+                if team
+                else answering(app, settings.host, settings.port, app.state.stopping) as ended
+            ):
                 _settle()
-                click.echo(f"Mandate is serving at {_url(settings.host, settings.port)}")
+                click.echo(f"Mandate is serving at {url(settings.host, settings.port)}")
                 if fresh:
                     print_keys(fresh, DEFAULT_STAFF)
-                await _first(stop.wait(), ended)
+                await first(stop.wait(), ended)
 
 
 async def _answer_as_worker(settings: Settings) -> None:
     """Import at once, wait to be told that the house is open, say when requests are answered."""
-    stop = _stopping(signal.SIGTERM)
+    stop = stopped_by(signal.SIGTERM)
     from service.app import create_app
 
     told = asyncio.StreamReader()
@@ -111,16 +115,21 @@ async def _answer_as_worker(settings: Settings) -> None:
         return
     # Time and the log are kept by the process that started this one.
     app = create_app(msgspec.structs.replace(settings, sweep_seconds=0, sequence_seconds=0))
-    async with app.lifespan(), _answering(app, settings) as ended:
+    async with app.lifespan(), answering(app, settings.host, settings.port, app.state.stopping) as ended:
         _settle()
         sys.stdout.buffer.write(_READY)
         sys.stdout.buffer.flush()
-        await _first(stop.wait(), told.read(), ended)
+        await first(stop.wait(), told.read(), ended)
 
 
 @asynccontextmanager
-async def _answering(app: Any, settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
-    """Answer requests in this process; yields the task of the server, which ends only if it fails."""
+async def answering(
+    app: Any, host: str, port: int, stopping: asyncio.Event | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Answer requests in this process; yields the task of the server, which ends only if it fails.
+
+    `stopping` is set before the server is told to end.
+    """
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -148,22 +157,23 @@ async def _answering(app: Any, settings: Settings) -> AsyncIterator[asyncio.Task
             timeout_graceful_shutdown=STOP_SECONDS,
         )
     )
-    with _listening(settings) as listener:
+    with _listening(host, port) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         try:
-            await _first(listening.wait(), serving)
+            await first(listening.wait(), serving)
             yield serving
         finally:
             # Streams end by themselves when told; else they would be cut off only after STOP_SECONDS.
-            app.state.stopping.set()
+            if stopping is not None:
+                stopping.set()
             server.should_exit = True
             with suppress(asyncio.CancelledError):
                 await serving
 
 
-def _listening(settings: Settings) -> socket.socket:
+def _listening(host: str, port: int) -> socket.socket:
     """A socket at the address to listen on, which the other workers listen on too."""
-    family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -266,7 +276,7 @@ async def _ended(worker: Process) -> None:
         await worker.wait()
 
 
-def _stopping(*signals: signal.Signals) -> asyncio.Event:
+def stopped_by(*signals: signal.Signals) -> asyncio.Event:
     """An event that these signals set."""
     stop = asyncio.Event()
     for one in signals:
@@ -274,7 +284,7 @@ def _stopping(*signals: signal.Signals) -> asyncio.Event:
     return stop
 
 
-async def _first(*working: Any) -> None:
+async def first(*working: Any) -> None:
     """Wait until one of these ends; the others are left."""
     tasks = [asyncio.ensure_future(one) for one in working]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -290,7 +300,7 @@ def _settle() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def _free_port(host: str, port: int) -> int:
+def free_port(host: str, port: int) -> int:
     """Return a port that nobody listens on; the server itself would quietly share one with another process."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -305,6 +315,7 @@ def _free_port(host: str, port: int) -> int:
         ) from None
 
 
-def _url(host: str, port: int) -> str:
+def url(host: str, port: int) -> str:
+    """The address under which this machine reaches the server."""
     shown = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  compared, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"

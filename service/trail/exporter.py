@@ -7,33 +7,28 @@ made fails before the first byte is sent.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
 from service.db import Db, Reader, queries
 from service.trail import stored
 from service.trail.bundle import BundleWriter, Shown
-from service.trail.entry import CONFIG, bucket_of
+from service.trail.entry import bucket_of
 from service.trail.fields import SealError, open_sealed
 from service.trail.keys import TrailKeys
-from service.trail.merkle import (
-    EMPTY_ROOT,
-    Frontier,
-    Subtree,
-    blocks,
-    leaf,
-    prove_consistency,
-    prove_inclusion,
-)
-from service.trail.note import Checkpoint, Note, to_base64
+from service.trail.merkle import EMPTY_ROOT, Frontier, blocks, leaf, prove_inclusion
+from service.trail.note import Checkpoint, Note, Vkey, to_base64
 from service.trail.record import parse
 
 sql = queries(__file__)
 _FIELD_PURPOSE = "record.field"
 _AT_ONCE = 100
 """Records are read so many at a time; between two of these others have their turn."""
-_ATTEMPTS = 50
+_ATTEMPTS = 100
 _PAUSE_SECONDS = 0.05
+_COSIGNED_SECONDS = 3.0
+"""How long an export waits for witnesses to sign the newest checkpoint, where they signed the one before it."""
 
 
 class NotPublished(Exception):
@@ -73,7 +68,12 @@ class _Known(NamedTuple):
 class Exporter:
     """Writes bundles; keeps the upper levels of the map in memory from the first one on."""
 
-    def __init__(self, db: Db, keys: TrailKeys, map_bits: int) -> None:
+    def __init__(
+        self, db: Db, keys: TrailKeys, map_bits: int, witnesses: Sequence[Vkey] = (), quorum: int = 0
+    ) -> None:
+        """`quorum`: from how many of these `witnesses` readers want to see a signature."""
+        self._witnesses = [str(one) for one in witnesses]
+        self._quorum = quorum
         self._db = db
         self._keys = keys
         self._bits = map_bits
@@ -86,16 +86,28 @@ class Exporter:
         Raises NotPublished, OutsideTrail, DatabaseUnavailable.
         """
         async with self._one:
+            patient = time.monotonic() + _COSIGNED_SECONDS
             for _ in range(_ATTEMPTS):
                 async with self._db.read(snapshot=True) as db:
                     state = await stored.sql.log_state(db)
                     newest = await stored.sql.newest_checkpoint(db)
                     # Between commit and signature the buckets are ahead of what is signed.
-                    if newest is not None and newest["size"] == state["mapped_size"]:
+                    if (
+                        newest is not None
+                        and newest["size"] == state["mapped_size"]
+                        and not (time.monotonic() < patient and await self._worth_waiting(db, newest))
+                    ):
                         await self._write(db, newest["note"], asked, write)
                         return
                 await asyncio.sleep(_PAUSE_SECONDS)
         raise NotPublished
+
+    async def _worth_waiting(self, db: Reader, newest: Any) -> bool:
+        """Whether witnesses are about to sign: a witness that is away must not hold up each export."""
+        if len(set(self._witnesses) & set(newest["vkeys"])) >= self._quorum:
+            return False
+        before = await sql.cosigned_before(db, size=newest["size"], vkeys=self._witnesses)
+        return before is None or before >= self._quorum
 
     async def _write(self, db: Reader, note: str, asked: Asked, write: Callable[[bytes], object]) -> None:
         checkpoint = Checkpoint.parse(Note.parse(note).text)
@@ -109,10 +121,11 @@ class Exporter:
         writer = BundleWriter(write, size)
         writer.bundle(checkpoint.origin, *asked.subject, a, b)
         writer.checkpoint(note)
-        for row in await sql.configs(db, size=size, kind=bytes((CONFIG,))):
-            writer.config(row["idx"], row["entry"])
+        for row in await stored.sql.configs(db):
+            if row["idx"] < size:
+                writer.config(row["idx"], row["entry"])
         if asked.old_size is not None and asked.old_size < size:
-            writer.consistency(asked.old_size, await _consistency(db, asked.old_size, size))
+            writer.consistency(asked.old_size, await stored.consistency(db, asked.old_size, size))
         await self._map_line(db, writer, tag, size)
         if known is not None:
             writer.subject(known.n, known.root, known.left, known.right)
@@ -210,36 +223,18 @@ async def inclusion(db: Reader, record_id: str, asked: int | None = None) -> dic
     if newest is None:
         raise NotPublished
     size: int = newest["size"] if asked is None else asked
-    note = newest["note"] if asked is None else await sql.checkpoint_of(db, size=size)
-    if note is None:
+    signed = newest if asked is None else await stored.sql.checkpoint_of(db, size=size)
+    if signed is None:
         raise NotPublished
     row = await sql.logged(db, rid=record_id)
     if row is None or row["idx"] >= size:
         return None
     index: int = row["idx"]
-    hashes = await _proof(db, lambda hash_of: prove_inclusion(index, size, hash_of))
+    hashes = await stored.proof(db, lambda hash_of: prove_inclusion(index, size, hash_of))
     return {
         "entry": to_base64(row["entry"]),
         "hashes": [to_base64(one) for one in hashes],
         "index": index,
         "kind": "inclusion",
-        "note": note,
+        "note": signed["note"],
     }
-
-
-async def _consistency(db: Reader, old: int, size: int) -> list[bytes]:
-    """The proof that the tree of `size` entries goes on from that of `old`."""
-    return await _proof(db, lambda hash_of: prove_consistency(old, size, hash_of))
-
-
-async def _proof(db: Reader, prove: Callable[[Subtree], list[bytes]]) -> list[bytes]:
-    """A proof over the log tree; which hashes it needs is asked first, then all are read at once."""
-    places: list[tuple[int, int]] = []
-
-    def note_down(start: int, count: int) -> bytes:
-        places.append((start, count))
-        return len(places).to_bytes(32, "big")
-
-    order = prove(note_down)
-    hashes = await stored.log_hashes(db, places)
-    return [hashes[int.from_bytes(one, "big") - 1] for one in order]

@@ -8,9 +8,10 @@ ORDER BY l.seq DESC LIMIT 1;
 -- The number of a subject.
 SELECT id FROM subject WHERE tag = :tag;
 
--- name: configs
--- Entry 0 and every other config entry, by their first byte.
-SELECT idx, entry FROM log_entry WHERE record_id IS NULL AND idx < :size AND substr(entry, 1, 1) = :kind ORDER BY idx;
+-- name: cosigned_before$
+-- How many of these witnesses signed the checkpoint before; null where there is none.
+SELECT (SELECT count(*) FROM cosignature s WHERE s.size = c.size AND s.vkey = ANY(:vkeys::text[]))
+FROM checkpoint c WHERE c.size < :size ORDER BY c.size DESC LIMIT 1;
 
 -- name: leaves
 -- The entries of a subject's first records, in order.
@@ -45,7 +46,3 @@ ORDER BY e.idx;
 -- name: logged^
 -- Where a record stands in the log.
 SELECT e.idx, e.entry FROM record r JOIN log_entry e ON e.record_id = r.id WHERE r.rid = :rid;
-
--- name: checkpoint_of$
--- The signed checkpoint of one size.
-SELECT note FROM checkpoint WHERE size = :size;

@@ -61,11 +61,18 @@ class Kept:
         finally:
             os.close(folder)
 
+    def put_aside(self) -> None:
+        """Give the last checkpoint of a log that was ended a name of its own; the file is free for the next log."""
+        old = self.read()
+        if old is not None:
+            self.path.rename(self.path.with_name(f"{self.path.name}.ended-at-{old.size}"))
+
 
 def refuse_fork(old: Checkpoint, new: Checkpoint) -> None:
     """Raise LogRefused if two checkpoints of one size have different roots."""
     if old.size == new.size and old.root != new.root:
         raise LogRefused(
             f"the log of {old.size} entries is another one than was signed: signing it would prove us false; "
-            "restore the database that goes on from the kept checkpoint, or start a new log under a new origin"
+            "restore the database that goes on from the kept checkpoint, or set MANDATE_ORIGIN to a new name and run "
+            "`mandate new-log`"
         )

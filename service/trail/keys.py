@@ -4,6 +4,7 @@
     master.key      "master <64 hex digits>": wraps the keys of persons
     log.key         "log <64 hex digits>": Ed25519 seed that signs checkpoints
     receipt.key     "receipt <64 hex digits>": Ed25519 seed that signs receipts
+    log-next.key    "log-next <64 hex digits>": while the log key is rotated, the seed that is to follow log.key
 
 Each file says what it is, so that one put in the place of another is noticed.
 """
@@ -13,8 +14,8 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn, Self
@@ -23,6 +24,8 @@ from service.trail import record
 from service.trail.fields import Keyring
 
 KEY_FILES = ("tag_keys.json", "master.key", "log.key", "receipt.key")
+
+NEXT_LOG_KEY = "log-next.key"
 
 _KEY_BYTES = 32
 _LARGEST_FILE = 4_096
@@ -44,10 +47,10 @@ class KeysError(Exception):
 class TrailKeys:
     """All secrets of one trail, read once at start. Shows nothing of itself and cannot be pickled or copied.
 
-    `keyring` holds the master key; `log_seed` and `receipt_seed` are 32-byte Ed25519 seeds.
+    `keyring` holds the master key; `log_seed` and `receipt_seed` are 32-byte Ed25519 seeds, as they were at the start.
     """
 
-    __slots__ = ("_remembered_tag", "_tag_keys", "keyring", "log_seed", "receipt_seed")
+    __slots__ = ("_folder", "_remembered_tag", "_tag_keys", "keyring", "log_seed", "receipt_seed")
 
     def __init__(
         self, *, tag_keys: dict[str, bytes], master: bytes, log_seed: bytes, receipt_seed: bytes
@@ -60,6 +63,7 @@ class TrailKeys:
         self.keyring = Keyring(master)
         self.log_seed = log_seed
         self.receipt_seed = receipt_seed
+        self._folder: Path | None = None
         self._tag_keys = dict(tag_keys)
         self._remembered_tag = _remembering(self._tag_keys)
 
@@ -72,7 +76,7 @@ class TrailKeys:
         """
         try:
             if folder.is_dir():
-                _refuse_others(folder, folder.stat(), 0o022, "may be written by others", "chmod 700 it")
+                refuse_open_folder(folder)
             complete = not _missing(folder) and not (folder / _UNFINISHED).exists()
         except OSError as fault:
             raise KeysError(
@@ -80,12 +84,26 @@ class TrailKeys:
             ) from fault
         if not complete:
             _create(folder, may_create=may_create)
-        return cls(
+        keys = cls(
             tag_keys=_read_tag_keys(folder / "tag_keys.json"),
-            master=_read_key(folder / "master.key"),
-            log_seed=_read_key(folder / "log.key"),
-            receipt_seed=_read_key(folder / "receipt.key"),
+            master=read_seed(folder / "master.key"),
+            log_seed=read_seed(folder / "log.key"),
+            receipt_seed=read_seed(folder / "receipt.key"),
         )
+        keys._folder = folder
+        return keys
+
+    def log_seeds(self) -> list[bytes]:
+        """The seed of log.key and, while it is rotated, that of log-next.key, as the folder holds them now.
+
+        Raises KeysError.
+        """
+        if self._folder is None:
+            return [self.log_seed]
+        # The next key first: between the two reads it may take the place of log.key, which then is the same.
+        following = self._folder / NEXT_LOG_KEY
+        seeds = [read_seed(following)] if following.exists() else []
+        return list(dict.fromkeys((read_seed(self._folder / "log.key"), *seeds)))
 
     def tag(self, subject_type: str, subject_id: str) -> bytes:
         """The 32-byte tag of a subject. Raises record.SubjectError. Section 3 of the trail format."""
@@ -131,7 +149,8 @@ def _read_tag_keys(path: Path) -> dict[str, bytes]:
     return keys
 
 
-def _read_key(path: Path) -> bytes:
+def read_seed(path: Path) -> bytes:
+    """The 32 bytes of a key file that says what it is. Raises KeysError."""
     words = _read(path).decode("ascii", "replace").removesuffix("\n").split(" ")
     if len(words) != 2 or words[0] != path.stem:
         raise _malformed(path)
@@ -166,10 +185,49 @@ def _read(path: Path) -> bytes:
         ) from fault
 
 
+def refuse_open_folder(folder: Path) -> None:
+    """Raise KeysError for a folder of ours in which others could replace a key."""
+    _refuse_others(folder, folder.stat(), 0o022, "may be written by others", "chmod 700 it")
+
+
 def _refuse_others(path: Path, state: os.stat_result, bits: int, fault: str, cure: str) -> None:
     # What another user mounted for us (a secret of the orchestrator) has the modes that user chose.
     if state.st_uid == os.geteuid() and state.st_mode & bits:
         raise KeysError(path, fault, cure)
+
+
+# Rotating.
+
+
+def make_next_log_key(folder: Path) -> bytes:
+    """The seed that is to follow log.key, made unless it is there from a rotation that was cut off. Raises KeysError."""
+    following = folder / NEXT_LOG_KEY
+    with locked(folder) as folder_fd:
+        if not following.exists():
+            put(following, seed_text(following, secrets.token_bytes(_KEY_BYTES)), folder_fd)
+        return read_seed(following)
+
+
+def take_next_log_key(folder: Path) -> None:
+    """Put the next log key in the place of log.key, whose seed is gone then. Nothing happens where there is none."""
+    following, present = folder / NEXT_LOG_KEY, folder / "log.key"
+    with locked(folder) as folder_fd:
+        if following.exists():
+            put(present, seed_text(present, read_seed(following)), folder_fd)
+            # A crash before this line leaves the same seed twice, which does no harm.
+            following.unlink()
+            os.fsync(folder_fd)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Keep other processes and threads from changing the folder; yields its descriptor."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+    finally:
+        os.close(lock)
 
 
 # Making, once.
@@ -184,7 +242,7 @@ def _create(folder: Path, *, may_create: bool) -> None:
     if not folder.is_dir():
         if not may_create:
             raise _none_here(folder)
-        _make_folder(folder)
+        make_folder(folder)
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as fault:
@@ -216,11 +274,11 @@ def _create_locked(folder: Path, folder_fd: int, *, may_create: bool) -> None:
             )
         if not may_create:
             raise _none_here(folder)
-        _write(unfinished, b"", folder_fd)
+        put(unfinished, b"", folder_fd)
     elif missing and not may_create:
         raise KeysError(folder / missing[0], "is missing though a log exists", "put back its copy")
     for name in missing:
-        _write(folder / name, _fresh(name), folder_fd)
+        put(folder / name, _fresh(name), folder_fd)
     # A crash before this line leaves whole files and the mark: the next start makes only what is missing.
     unfinished.unlink()
     os.fsync(folder_fd)
@@ -234,7 +292,8 @@ def _none_here(folder: Path) -> KeysError:
     )
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder for keys, which only its owner may use. Raises KeysError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -254,11 +313,16 @@ def _fresh(name: str) -> bytes:
         return (
             record.canonical({kind: secrets.token_hex(_KEY_BYTES) for kind in record.SUBJECT_TYPES}) + b"\n"
         )
-    return f"{Path(name).stem} {secrets.token_hex(_KEY_BYTES)}\n".encode()
+    return seed_text(Path(name), secrets.token_bytes(_KEY_BYTES))
 
 
-def _write(path: Path, content: bytes, folder_fd: int) -> None:
-    """Put a whole file in place or none: it is on disk before it has its name."""
+def seed_text(path: Path, seed: bytes) -> bytes:
+    """What stands in the key file of this name for these 32 bytes."""
+    return f"{path.stem} {seed.hex()}\n".encode()
+
+
+def put(path: Path, content: bytes, folder_fd: int) -> None:
+    """Put a whole file in place or none, for nobody else to read: it is on disk before it has its name."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,17 +17,17 @@ import asyncpg
 import structlog
 
 from service.clock import Clock, to_us
-from service.db import DatabaseUnavailable, Db, Reader, Tx, queries
+from service.db import DatabaseUnavailable, Db, Tx, queries
 from service.settings import Settings
-from service.trail import stored
-from service.trail.entry import FORMAT, Genesis, decode, encode_config, encode_map, read_config
+from service.trail import beginning, logkeys, stored
+from service.trail.entry import Genesis, encode_config, encode_map
 from service.trail.growth import Edge, Growth, Pending, placed
-from service.trail.kept import Kept, LogRefused, refuse_fork
+from service.trail.kept import Kept, LogRefused
 from service.trail.keys import TrailKeys
+from service.trail.logkeys import Config, KeyRange
 from service.trail.merkle import TILE_WIDTH, Frontier
 from service.trail.merkle import root as root_of
 from service.trail.note import Checkpoint, Note, Signer
-from service.trail.record import canonical
 
 sql = queries(__file__)
 _log = structlog.get_logger("mandate.sequencer")
@@ -36,6 +36,7 @@ BATCH: Final = 4_000
 """Most records of one transaction."""
 HEARTBEAT_US: Final = 3_600_000_000
 """A log that does not grow is signed anew so often, so that a reader knows it lives."""
+_OVERTAKEN_SECONDS: Final = 0.02
 _OFF_THE_LOOP: Final = 200
 """From so many records on, a batch is computed in a thread, so that requests are answered meanwhile."""
 
@@ -64,16 +65,19 @@ class Sequencer:
 
         `mmd_us`: how long a record may wait for its entry, microseconds. `edition`: digest of the policy in force.
         """
+        self.on_publish: Callable[[], None] = lambda: None
+        """Called when a checkpoint was published here; it must not block."""
         self._db = db
         self._keys = keys
         self._clock = clock
-        self._origin = origin
+        self.origin = origin
+        self.log_seeds = keys.log_seeds
         self._edition = edition
         self._new_log = (map_bits, mmd_us)
         self._publish_seconds = publish_seconds
         self._mapped_at = 0.0
         self._kept = Kept(folder / "checkpoint")
-        self._signer = Signer(origin, keys.log_seed)
+        self._signers = [Signer(origin, seed) for seed in self.log_seeds()]
         self._map: stored.StoredMap | None = None
         self._updated = False
         self._turn = asyncio.Lock()
@@ -103,75 +107,30 @@ class Sequencer:
 
     async def start(self) -> Genesis:
         """Refuse a log that was set back or is not ours; write entry 0 if there is no log yet. Raises LogRefused."""
-        kept = self._kept.read()
         async with self._db.read(snapshot=True) as db:
+            genesis = await beginning.entry_0(db)
             state = await stored.sql.log_state(db)
-            await self._refuse_set_back(db, kept, state["size"])
+            await beginning.refuse_set_back(db, self._kept, self.origin, genesis, state["size"])
             newest = await stored.sql.newest_checkpoint(db)
-        if kept is None and newest is not None:
+            if genesis is not None:
+                beginning.refuse_other(genesis, self.origin, self._keys)
+                self.signers(await logkeys.read(db), state["size"])
+        if newest is not None and self._kept.read() is None:
             _log.warning("checkpoint.kept_anew", size=newest["size"], path=str(self._kept.path))
             self._kept.keep(newest["note"])
-        while self.genesis is None:
+        while genesis is None:
+            await self.sequence()
             async with self._db.read() as db:
-                rows = await stored.sql.entries(db, start=0, end=1)
-            if rows:
-                self.genesis = self._ours(rows[0]["entry"])
-            else:
-                await self.sequence()
-        self._map = stored.StoredMap(self.genesis.map_bits)
-        return self.genesis
-
-    async def _refuse_set_back(self, db: Reader, kept: Checkpoint | None, size: int) -> None:
-        if kept is None:
-            return
-        if kept.origin != self._origin:
-            raise LogRefused(
-                f"{self._kept.path} speaks of the log {kept.origin}, not of {self._origin}: "
-                "set MANDATE_ORIGIN to the first, or MANDATE_DATA to the folder of the second"
-            )
-        if size < kept.size:
-            raise LogRefused(
-                f"the database holds {size} log entries, but {kept.size} were signed ({self._kept.path}): it was restored "
-                "from an older backup; restore one that holds them, or start a new log under a new origin"
-            )
-        refuse_fork(kept, Checkpoint(kept.origin, kept.size, await stored.log_root(db, kept.size)))
-
-    def _ours(self, entry: bytes) -> Genesis:
-        """Entry 0 read. Raises LogRefused if its log is another one, or our keys are others."""
-        found = decode(entry)
-        genesis = read_config(getattr(found, "body", b""))
-        if not isinstance(genesis, Genesis):
-            raise LogRefused("entry 0 of the log is no genesis; restore the database from a backup")
-        receipt_key = Signer(f"{genesis.origin}/receipt", self._keys.receipt_seed).vkey
-        if genesis.origin != self._origin:
-            raise LogRefused(
-                f"the log in the database is {genesis.origin}, not {self._origin}: set MANDATE_ORIGIN to it"
-            )
-        tag_keys = {name: digest.hex() for name, digest in genesis.tag_key_sha256.items()}
-        if (genesis.log_key, genesis.receipt_key) != (self._signer.vkey, receipt_key) or (
-            tag_keys != self._keys.tag_key_sha256()
-        ):
-            raise LogRefused(
-                "the keys in the folder are not those of the log in the database; put back the folder of this log"
-            )
+                genesis = await beginning.entry_0(db)
+        beginning.refuse_other(genesis, self.origin, self._keys)
+        self.genesis = genesis
+        self._map = stored.StoredMap(genesis.map_bits)
         return genesis
 
     def _first_entry(self) -> bytes:
         map_bits, mmd_us = self._new_log
-        return canonical(
-            {
-                "format": FORMAT,
-                "kind": "genesis",
-                "log_vkey": str(self._signer.vkey),
-                "map_bits": map_bits,
-                "mmd_us": mmd_us,
-                "origin": self._origin,
-                "policy": self._edition(),
-                "prev": None,
-                "receipt_vkey": str(Signer(f"{self._origin}/receipt", self._keys.receipt_seed).vkey),
-                "tag_key_sha256": self._keys.tag_key_sha256(),
-            }
-        )
+        log_key = self._signers[0].vkey
+        return beginning.genesis_body(log_key, self._keys, map_bits, mmd_us, self._edition(), None)
 
     # The background
 
@@ -239,14 +198,16 @@ class Sequencer:
             await self.publish()
             return logged
 
-    async def sequence(self, *, map_entry: bool = False) -> int | None:
+    async def sequence(self, *, map_entry: bool = False, config: Config | None = None) -> int | None:
         """Log one batch of waiting records, and with `map_entry` the map entry that makes the log fit to be signed.
+
+        `config` makes a config entry, which stands behind the records.
 
         Returns how many records were logged; None where another sequencer is at work. One transaction.
         """
         try:
             async with self._db.transaction() as tx:
-                taken, mapped = await self._grow(tx, map_entry=map_entry)
+                taken, mapped = await self._grow(tx, map_entry=map_entry, config=config)
         except _Overtaken:
             self._forget()
             return None
@@ -264,12 +225,19 @@ class Sequencer:
                 self._map.settle(mapped)
         return taken
 
+    async def add(self, config: Config) -> int:
+        """Append a config entry and sign the log with it; return the size published. Raises as `once` does."""
+        while await self.sequence(config=config) is None:  # noqa: ASYNC110 - who overtook us is another process
+            await asyncio.sleep(_OVERTAKEN_SECONDS)
+        await self.once(publish=True)
+        return await self.publish()
+
     def _forget(self) -> None:
         if self._map is not None and self._updated:
             self._map.forget()
         self._updated = False
 
-    async def _grow(self, tx: Tx, *, map_entry: bool) -> tuple[int, int]:
+    async def _grow(self, tx: Tx, *, map_entry: bool, config: Config | None) -> tuple[int, int]:
         """All of stage 2 inside one transaction; returns records taken, and the new size if it ends in a map entry."""
         self._updated = False
         if not await sql.try_lock(tx):
@@ -292,6 +260,8 @@ class Sequencer:
                 growth.append_records(rows, edges)
             await self._keep_edges(tx, edges)
             await tx.copy("subject_leaf", ("subject_id", "seq", "idx"), growth.subject_leaves)
+        if config is not None:
+            growth.append(encode_config(growth.size, growth.time_us, config(growth.size)))
         mapped = {name: state[name] for name in ("mapped_size", "mapped_root", "mapped_us")}
         if map_entry:
             map_root = await self._keep_map(tx, state["mapped_size"], growth)
@@ -403,6 +373,7 @@ class Sequencer:
         async with self._db.read(snapshot=True) as db:
             state = await stored.sql.log_state(db)
             newest = await stored.sql.newest_checkpoint(db)
+            known = await logkeys.read(db)
         size = state["mapped_size"]
         if size == 0 or (newest is not None and newest["size"] >= size):
             return newest["size"] if newest is not None else 0
@@ -411,9 +382,28 @@ class Sequencer:
             raise LogRefused(
                 f"the database lost entries: it holds {state['size']}, but {kept.size} were signed; stop the service"
             )
-        text = str(Checkpoint(self._origin, size, state["mapped_root"]))
-        note = str(Note(text, (self._signer.sign(text),)))
+        text = str(Checkpoint(self.origin, size, state["mapped_root"]))
+        note = str(Note(text, tuple(signer.sign(text) for signer in self.signers(known, size))))
         await asyncio.to_thread(self._kept.keep, note)
         async with self._db.transaction() as tx:
             await sql.keep_checkpoint(tx, size=size, note=note)
+        self.on_publish()
         return size
+
+    # Keys
+
+    def signers(self, known: Sequence[KeyRange], size: int) -> list[Signer]:
+        """Those of our keys that may sign a tree of this size. Raises LogRefused where there is none."""
+        valid = {one.vkey for one in known if one.valid_at(size)}
+        if valid - {one.vkey for one in self._signers}:
+            # Another process may have rotated the key since.
+            self._signers = [Signer(self.origin, seed) for seed in self.log_seeds()]
+        if missing := valid - {one.vkey for one in self._signers}:
+            _log.warning("log_key.missing", vkeys=sorted(map(str, missing)), size=size)
+        found = [one for one in self._signers if one.vkey in valid]
+        if not found:
+            raise LogRefused(
+                f"log.key is not the key of the log {self.origin}: a log of {size} entries is signed by "
+                f"{' or '.join(sorted(map(str, valid)))}; put back the copy of the keys folder made since that key"
+            )
+        return found

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
-from service.db import Reader, queries
+from service.db import Db, Reader, queries
 from service.trail.entry import (
     MEMBER_BYTES,
     RecordEntry,
@@ -19,7 +19,18 @@ from service.trail.entry import (
     decode,
     empty_map,
 )
-from service.trail.merkle import EMPTY_ROOT, HASH_BYTES, TILE_WIDTH, MapTree, blocks, leaf, node, root
+from service.trail.merkle import (
+    EMPTY_ROOT,
+    HASH_BYTES,
+    TILE_WIDTH,
+    MapTree,
+    Subtree,
+    blocks,
+    leaf,
+    node,
+    prove_consistency,
+    root,
+)
 
 sql = queries(__file__)
 _TILE_BITS = TILE_WIDTH.bit_length() - 1
@@ -28,6 +39,12 @@ _READ_ALL = 200_000
 """So many entries behind, all buckets are read and not only those that changed."""
 
 Place = tuple[int, int]
+
+
+async def on_record(db: Db) -> bool:
+    """Whether this database holds a log or a record: then its keys were made before."""
+    async with db.read() as reader:
+        return bool(await sql.on_record(reader))
 
 
 def split(hashes: bytes) -> list[bytes]:
@@ -66,6 +83,24 @@ async def log_hashes(db: Reader, subtrees: Iterable[Place]) -> list[bytes]:
 async def log_root(db: Reader, size: int) -> bytes:
     """Root of the log tree when it had `size` entries."""
     return (await log_hashes(db, [(0, size)]))[0] if size else EMPTY_ROOT
+
+
+async def consistency(db: Reader, old: int, size: int) -> list[bytes]:
+    """The proof that the log of `size` entries extends that of `old`; 0 < old < size."""
+    return await proof(db, lambda hash_of: prove_consistency(old, size, hash_of))
+
+
+async def proof(db: Reader, prove: Callable[[Subtree], list[bytes]]) -> list[bytes]:
+    """A proof over the log tree; which hashes it needs is asked first, then all are read at once."""
+    places: list[Place] = []
+
+    def note_down(start: int, count: int) -> bytes:
+        places.append((start, count))
+        return len(places).to_bytes(HASH_BYTES, "big")
+
+    order = prove(note_down)
+    hashes = await log_hashes(db, places)
+    return [hashes[int.from_bytes(one, "big") - 1] for one in order]
 
 
 def _tile_of(start: int, level: int) -> Place:

@@ -3,8 +3,26 @@
 SELECT size, frontier, last_time_us, subjects, mapped_size, mapped_root, mapped_us FROM log_state;
 
 -- name: newest_checkpoint^
--- The last checkpoint.
-SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1;
+-- The last checkpoint: as the log signed it, and with the lines of witnesses (a note holds 16 lines at most).
+SELECT c.size, c.note AS signed, c.note || coalesce(w.lines, '') AS note, w.vkeys
+FROM checkpoint c, LATERAL (
+    SELECT string_agg(s.line, '' ORDER BY s.vkey) AS lines, coalesce(array_agg(s.vkey), '{}') AS vkeys
+    FROM (SELECT line, vkey FROM cosignature WHERE size = c.size ORDER BY vkey LIMIT 14) s
+) w
+ORDER BY c.size DESC LIMIT 1;
+
+-- name: checkpoint_of^
+-- A checkpoint by its size, as the log signed it and with the lines of witnesses.
+SELECT c.size, c.note AS signed, c.note || coalesce(string_agg(s.line, '' ORDER BY s.vkey), '') AS note
+FROM checkpoint c LEFT JOIN LATERAL (
+    SELECT line, vkey FROM cosignature WHERE size = c.size ORDER BY vkey LIMIT 14
+) s ON true
+WHERE c.size = :size
+GROUP BY c.size, c.note;
+
+-- name: configs
+-- Entry 0, key changes and notices. The condition is that of log_entry_config_idx.
+SELECT idx, entry FROM log_entry WHERE record_id IS NULL AND substr(entry, 1, 1) = '\x03' ORDER BY idx;
 
 -- name: entries
 -- Entries by their places in the log.
@@ -25,3 +43,7 @@ SELECT bucket, members FROM map_bucket ORDER BY bucket;
 -- name: buckets
 -- Buckets of the map by their numbers.
 SELECT bucket, members FROM map_bucket WHERE bucket = ANY(:numbers::bigint[]);
+
+-- name: on_record$
+-- Whether anything is on record.
+SELECT EXISTS (SELECT FROM log_entry) OR EXISTS (SELECT FROM record);

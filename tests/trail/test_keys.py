@@ -169,7 +169,7 @@ def test_a_first_start_cut_off_is_taken_up(
     folder: Path, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A first start that dies after any write is finished by the next one, which keeps what it finds."""
-    write, left = keys._write, [writes]  # pyright: ignore[reportPrivateUsage]
+    write, left = keys.put, [writes]  # pyright: ignore[reportPrivateUsage]
 
     def dying(path: Path, content: bytes, folder_fd: int) -> None:
         if not left[0]:
@@ -177,7 +177,7 @@ def test_a_first_start_cut_off_is_taken_up(
         left[0] -= 1
         write(path, content, folder_fd)
 
-    monkeypatch.setattr(keys, "_write", dying)
+    monkeypatch.setattr(keys, "put", dying)
     with pytest.raises(KeyboardInterrupt):
         TrailKeys.load_or_create(folder, may_create=True)
     monkeypatch.undo()

@@ -192,7 +192,7 @@ class AccountAction(Action, frozen=True, kw_only=True):
         """The level of the operator's credit, which its accounts' tiers take (S077).
 
         O2: once operators have a ledger, its level is looked at in `more` and returned here; `tier_subject` of the
-        database (migration 0011) tells it to what ranks and counts many accounts at once.
+        database (migration 0010) tells it to what ranks and counts many accounts at once.
         """
         return start_level(here.policy)
 
