@@ -19,6 +19,7 @@ from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
 from service.domain.accounts.tiers import ExpireAccountOverride
 from service.domain.approvals import ExpireApproval
+from service.domain.crediting import RecoverCredit
 from service.domain.groups.bars import ExpireBar
 from service.domain.groups.joining import ExpireRequest
 from service.domain.groups.mutes import ExpireMute, ExpireMuteAll
@@ -78,6 +79,11 @@ DUE: tuple[Due, ...] = (
         "old_effects_due",
         lambda row: Purge(klass="effects", before=row["before"]),
         months="log_retention_months",
+    ),
+    Due(
+        "credit_due",
+        lambda row: RecoverCredit(subject_type=row["subject_type"], subject_id=row["subject_id"]),
+        days="credit_recovery_period_d",
     ),
 )
 

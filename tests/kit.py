@@ -16,7 +16,8 @@ from service.action import Action
 from service.app import create_app
 from service.caller import Caller
 from service.clock import SetClock
-from service.db import Db
+from service.db import Db, Tx
+from service.domain.credit import Credit, CreditEntry
 from service.domain.groups.facts import ADMIN, MEMBER, OWNER, Group, Role
 from service.domain.people import Person
 from service.founding import Founder, found
@@ -141,8 +142,8 @@ class House:
             rows = await db.fetch("SELECT kind, payload FROM outbox ORDER BY id")
         return [row["payload"] for row in rows if kind in (None, row["kind"])]
 
-    async def has_people(self, *ids: str, **facts: Any) -> None:
-        """Arrange verified people (past the API)."""
+    async def has_people(self, *ids: str, credit: int | None = None, **facts: Any) -> None:
+        """Arrange verified people (past the API); with `credit` points, a ledger opened at so many."""
         at = self.clock.now()
         known = {
             "jurisdiction": "CN-110000",
@@ -153,6 +154,17 @@ class House:
         }
         async with self.db.transaction() as tx:
             await Person.apply(tx, [Person(person_id=one, **(known | facts)) for one in ids])
+            if credit is not None:
+                await self._has_credit(tx, ids, credit)
+
+    async def _has_credit(self, tx: Tx, ids: tuple[str, ...], score: int) -> None:
+        at = self.clock.now()
+        whose = [{"subject_type": "person", "subject_id": one} for one in ids]
+        line: dict[str, Any] = {"number": 1, "at": at, "points": score, "score": score, "cause": "opened"}
+        await Credit.apply(tx, [Credit(**one, score=score, entries=1, recovering_since=at) for one in whose])
+        await CreditEntry.apply(
+            tx, [CreditEntry(**one, **line, by_record=record_named("credit")) for one in whose]
+        )
 
     async def has_group(
         self,

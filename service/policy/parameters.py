@@ -172,6 +172,10 @@ class Parameters(msgspec.Struct, frozen=True):
     bulk_sample_min: int
     request_key_keep_d: int
     trail_page_max: int
+    # Credit of operators. Added later: an edition adopted before there were these lines is read with these values
+    account_credit_min: int = 40
+    raise_cap_credit_min: int = 70
+    raise_cap_max_d: int = 365
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -189,6 +193,7 @@ def read_parameters(data: bytes, findings: Findings) -> Parameters | None:
     rows = read_sheet(data, COLUMNS, ("name",), findings, may_be_empty=("limit", "note"))
     before = len(findings.problems)
     types = {field.name: field.type for field in msgspec.structs.fields(Parameters)}
+    may_lack = {field.name for field in msgspec.structs.fields(Parameters) if not field.required}
     values: dict[str, int | float] = {}
     bounds: dict[str, Bound] = {}
     for row in rows:
@@ -206,11 +211,11 @@ def read_parameters(data: bytes, findings: Findings) -> Parameters | None:
             bounds[name] = bound
     listed = {row["name"] for row in rows}
     for name in types:
-        if name not in listed:
+        if name not in listed | may_lack:
             findings.add(1, f"parameter '{name}' is missing", "add its line")
     for name, bound in bounds.items():
         _hold(name, bound, values, findings)
-    if len(findings.problems) > before or values.keys() != types.keys():
+    if len(findings.problems) > before or not types.keys() - may_lack <= values.keys():
         return None
     return msgspec.convert(values, Parameters)
 
