@@ -50,6 +50,7 @@ _CONSTRAINTS = {
     "staff_role_open": Code.ALREADY_IN_STATE,
     "staff_post_held_once": Code.ALREADY_ASSIGNED,
     "edition_pkey": Code.ALREADY_EXISTS,
+    "filing_once": Code.ALREADY_IN_STATE,
     "edition_effective_at_idx": Code.BACKDATED,
 }
 #: Constraints that only another process can have met first: what it did is there now, so the act looks again.

@@ -19,6 +19,7 @@ from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
 from service.domain.accounts.tiers import ExpireAccountOverride
 from service.domain.approvals import ExpireApproval
+from service.domain.credentials import ExpireCredential
 from service.domain.crediting import RecoverCredit
 from service.domain.groups.bars import ExpireBar
 from service.domain.groups.joining import ExpireRequest
@@ -70,6 +71,7 @@ DUE: tuple[Due, ...] = (
     Due("approvals_due", lambda row: ExpireApproval(approval_id=row["approval_id"])),
     Due("successions_due", lambda row: Succeed(group_id=row["group_id"])),
     Due("successions_due", lambda row: Orphan(group_id=row["group_id"])),
+    Due("credentials_due", lambda row: ExpireCredential(credential_id=row["credential_id"])),
     Due(
         "old_answers_due",
         lambda row: Purge(klass="first_answers", before=row["before"]),

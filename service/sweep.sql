@@ -73,6 +73,12 @@ SELECT group_id FROM groups
 WHERE succession_due_at IS NOT NULL AND succession_due_at <= :before AND dissolved_at IS NULL
 ORDER BY succession_due_at, group_id LIMIT :most OFFSET :skipped;
 
+-- name: credentials_due
+-- Credentials that are past their date, answered or not.
+SELECT credential_id FROM credential
+WHERE ended_at IS NULL AND valid_until < :before
+ORDER BY valid_until, credential_id LIMIT :most OFFSET :skipped;
+
 -- name: credit_due
 -- People and operators whose clean period began at :before or earlier.
 SELECT subject_type, subject_id FROM credit

@@ -15,6 +15,14 @@ OUTPUT = click.option(
     "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
 )
 
+LISTING = click.option(
+    "--output",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
+)
+
 
 class CommandError(Exception):
     """What an operator can cure, in one sentence which says how."""
@@ -95,11 +103,19 @@ class Later(click.RichGroup):
 
 
 def shown(rows: Sequence[Mapping[str, Any]], output: str, title: str = "") -> None:
-    """Print rows of equal members as a table or as JSON."""
+    """Print rows of equal members as a table, as JSON, or as CSV (RFC 4180)."""
     if output == "json":
         import msgspec
 
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        return
+    if output == "csv":
+        import csv
+
+        written = csv.writer(sys.stdout)
+        written.writerows(
+            [list(rows[0]), *([_cell(one) for one in row.values()] for row in rows)] if rows else []
+        )
         return
     from rich.console import Console
     from rich.table import Table

@@ -88,7 +88,8 @@ class _OfCredit(Action, frozen=True, kw_only=True):
 
 def allowance(policy: Policy, holder: Holder, found: Level | None) -> dict[str, Any]:
     """What a level allows: how many groups a person may own and be in, and of which tiers; or the tiers of accounts whose
-    comments an operator may manage."""
+    comments an operator may manage.
+    """
     if holder == "operator":
         return {"comment_tiers": credit.tiers_allowed(policy, "account", found)}
     return {

@@ -12,6 +12,7 @@ import msgspec
 from service.action import Action, Id, Need, Situation, Stand, Subject
 from service.caller import Caller
 from service.domain import staff
+from service.domain.credentials import require_credential
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -170,14 +171,15 @@ def name_key(name: str) -> str:
     return "".join(char for char in folded if unicodedata.category(char)[0] in "LNM")
 
 
-def require_class(operator: Operator, klass: AccountClass) -> None:
+def require_class(here: Situation, operator: Operator, klass: AccountClass) -> None:
     """Refuse `credential_missing` where the operator may not run an account of this class (A3).
 
-    Government is for operators of that kind. The fields that need a credential (news, finance, education, health,
-    law) are asked for here once credentials are kept.
+    Government is for operators of that kind; news, finance, education, health and law need a credential that holds now.
+    The act has asked for the operator's `CredentialsOf`.
     """
     if klass == "government" and operator.kind != "government":
         raise Refusal(Code.CREDENTIAL_MISSING, needs="operator_kind_government", kind=operator.kind)
+    require_credential(here, operator.operator_id, klass)
 
 
 class AccountAction(Action, frozen=True, kw_only=True):

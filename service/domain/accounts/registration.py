@@ -33,6 +33,7 @@ from service.domain.accounts.facts import (
     require_class,
 )
 from service.domain.allowances import level_need, require_credit, require_room
+from service.domain.credentials import CredentialsOf
 from service.domain.identity import refuse_raw
 from service.domain.operators import Operator, require_identity
 from service.domain.people import Person
@@ -79,6 +80,7 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
             *person,
             Need(Operator, (self.operator_id,), write=True),
             level_need(self.operator_id),
+            Need(CredentialsOf, (self.operator_id,)),
             Need(NamedAccount, (name_key(self.name),), write=True),
         ]
 
@@ -104,7 +106,7 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
             raise Refusal(Code.PERSON_CLOSED)
         require_identity(here, operator)
         require_credit(here, operator, "account_credit_min")
-        require_class(operator, self.klass)
+        require_class(here, operator, self.klass)
         if here.find(Account, self.account_id) is not None:
             raise Refusal(Code.ALREADY_EXISTS)
         if here.find(NamedAccount, name_key(self.name)) is not None:
@@ -147,11 +149,17 @@ class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accep
     reason: Reason | None = None
     note: Note | None = None
 
+    def more(self, here: Situation) -> Sequence[Need]:
+        """Also what the operator may show for the class."""
+        account = here.find(Account, self.account_id)
+        shown = [] if account is None else [Need(CredentialsOf, (account.operator_id,))]
+        return [*super().more(here), *shown]
+
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `identity_unverified`, `credential_missing`, `already_in_state`."""
         account, operator = self.account(here), self.operator(here)
         require_identity(here, operator)
-        require_class(operator, account.klass)
+        require_class(here, operator, account.klass)
         if account.accepted_at is not None:
             raise Refusal(Code.ALREADY_IN_STATE)
         basis = account.weighed(here.policy).basis("floor", 1, here.policy)
