@@ -54,7 +54,9 @@ _CONSTRAINTS = {
     "edition_effective_at_idx": Code.BACKDATED,
 }
 #: Constraints that only another process can have met first: what it did is there now, so the act looks again.
-_MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open"})
+_MET_ELSEWHERE = frozenset(
+    {"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open", "credit_entry_pkey"}
+)
 #: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
 _ROUNDS = 3
 #: So many subjects are remembered as told (`subject_name`).

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 
@@ -40,7 +40,7 @@ class Filing(Row, frozen=True, kw_only=True):
 
 
 class Lodged(Row, frozen=True, kw_only=True):
-    """Whether a version was lodged with an authority before. Looked at, never written: its rows are `Filing`."""
+    """The filing of a version with an authority. Looked at, never written; of two at once one meets the table's constraint."""
 
     table = "filing"
     key = ("document", "version", "authority")
@@ -49,14 +49,6 @@ class Lodged(Row, frozen=True, kw_only=True):
     version: str
     authority: str
     filing_id: str
-
-    @classmethod
-    async def look(
-        cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
-    ) -> Mapping[tuple[str, ...], Self]:
-        """Read without a lock: a second one at the same time meets the table's own constraint."""
-        del lock
-        return await super().look(db, keys)
 
 
 def in_force(policy: Policy, at: dt.datetime) -> list[Document]:
