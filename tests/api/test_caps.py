@@ -6,7 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
+from service.caller import Caller
+from service.domain.credit import Credit
+from service.domain.groups.bars import RemoveMember
+from service.domain.groups.caps import GroupsOf
 from service.domain.groups.facts import MEMBER, Group, Role
+from service.domain.groups.joining import InvitePerson, JoinGroup, LeaveGroup
+from service.domain.groups.mutes import MuteMember
 from tests.kit import House, record_named
 
 pytestmark = pytest.mark.anyio
@@ -348,3 +354,17 @@ async def test_who_may_raise_a_cap_and_for_whom(house: House) -> None:
     assert {"level": "C", "minimum": "B", "source": "raise_cap_credit_min"}.items() <= problem["data"].items()
     await house.do("im", "PUT", "/v1/operators/o/identity", {"status": "withdrawn"})
     await house.refused("identity_unverified", "cl", "PUT", CAP, MORE)
+
+
+def test_frequent_acts_look_at_no_credit() -> None:
+    """S085: muting, removing, leaving and inviting ask for no credit and count no groups; joining does."""
+    caller = Caller(kind="person", key_id="im", person_id="ben")
+    mute = MuteMember(group_id="g", person_id="dan", seconds=60, reason="spam")
+    for act in (
+        mute,
+        RemoveMember(group_id="g", person_id="dan", reason="spam"),
+        LeaveGroup(group_id="g"),
+        InvitePerson(group_id="g", person_id="dan"),
+    ):
+        assert not {need.kind for need in act.needs(caller)} & {Credit, GroupsOf}
+    assert {need.kind for need in JoinGroup(group_id="g").needs(caller)} >= {Credit, GroupsOf}
