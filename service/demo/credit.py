@@ -14,7 +14,7 @@ def credit_explained() -> Scene:
         "eve's credit: a ledger, a level, and what it allows",
         [
             Step(
-                at("10:00", 1),
+                at("10:40", 1),
                 "co",
                 "takes 10 points from eve",
                 "POST",
@@ -26,7 +26,7 @@ def credit_explained() -> Scene:
                 keeps={"credit_approval": "result.approval_id"},
             ),
             Step(
-                at("10:01", 1),
+                at("10:41", 1),
                 "ap",
                 "agrees",
                 "POST",
@@ -37,7 +37,7 @@ def credit_explained() -> Scene:
                 keeps={"credit_record": "record_id"},
             ),
             Step(
-                at("10:02", 1),
+                at("10:42", 1),
                 "eve",
                 "reads her ledger",
                 "GET",
@@ -56,7 +56,7 @@ def credit_explained() -> Scene:
                 means="each line with its record; the sum is the level",
             ),
             Step(
-                at("10:03", 1),
+                at("10:43", 1),
                 "eve",
                 "founds a group for 500",
                 "POST",

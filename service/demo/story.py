@@ -39,6 +39,6 @@ def story() -> list[Scene]:
         transfer(),
         authority_looks_again(),
         evidence(),
-        credit_explained(),
         credential_and_cap(),
+        credit_explained(),
     ]
