@@ -94,7 +94,7 @@ FROM (
     SELECT DISTINCT ON (subject_type, subject_id) * FROM credit_entry WHERE cause IN ('opened', 'suspended', 'resumed')
     ORDER BY subject_type, subject_id, number DESC
 ) e JOIN (
-    SELECT 'person' AS subject_type, person_id AS subject_id, identity_status FROM person
+    SELECT 'person' AS subject_type, person_id AS subject_id, identity_status FROM person WHERE erased_at IS NULL
     UNION ALL SELECT 'operator', operator_id, identity_status FROM operator
 ) s USING (subject_type, subject_id)
 WHERE by_record ~ :made AND (cause <> 'suspended') <> (s.identity_status = 'verified')

@@ -99,6 +99,9 @@ async def get_credit(
         rows = await sql.ledger(connection, holder=holder, id=subject_id, at=instant)
         lines = [CreditEntry.from_record(row) for row in rows]
         found, score = _level(policy, lines, facts, instant)
+        if not asked.given("at") and facts["identity_status"] != "verified":
+            # An erased identity leaves the ledger, which holds nothing personal, as it was.
+            found = None
         caps = [] if asked.given("at") else await caps_now(connection, policy, holder, subject_id, found, now)
     following = [line for line in reversed(lines) if place is None or line.number < place[0]]
     noun = "group" if holder == "person" else "account"
