@@ -52,7 +52,7 @@ COMMENT ON TABLE tier_progress IS 'How far a running plan has come. Losing it lo
 CREATE VIEW tier_subject AS
 SELECT
     'account' AS kind, account_id AS id, klass, jurisdiction, quality, followers, reads_per_post,
-    NULL::text AS operator_credit,           -- null: the level a verified operator begins with; O2
+    NULL::bigint AS operator_score, true AS operator_verified, -- null: what every ledger begins with (O2)
     NULL::bigint AS member_count, NULL::bigint AS messages_per_day, NULL::bigint AS capacity,
     NULL::text AS join_mode, NULL::boolean AS discoverable, NULL::boolean AS link_open, NULL::text AS minors,
     NULL::bigint AS admin_count,
@@ -61,7 +61,7 @@ FROM account
 WHERE accepted_at IS NOT NULL AND closed_at IS NULL
 UNION ALL
 SELECT
-    'group', group_id, klass, jurisdiction, NULL, NULL, NULL, NULL,
+    'group', group_id, klass, jurisdiction, NULL, NULL, NULL, NULL, NULL,
     member_count, messages_per_day, capacity, join_mode, discoverable, link_open, minors, admin_count,
     tier, tier_basis, (override ->> 'tier')::bigint, override ->> 'by_record'
 FROM groups

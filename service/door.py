@@ -50,11 +50,14 @@ _CONSTRAINTS = {
     "staff_role_open": Code.ALREADY_IN_STATE,
     "staff_post_held_once": Code.ALREADY_ASSIGNED,
     "edition_pkey": Code.ALREADY_EXISTS,
+    "filing_once": Code.ALREADY_IN_STATE,
     "edition_effective_at_idx": Code.BACKDATED,
     "tier_plan_running": Code.ALREADY_IN_STATE,
 }
 #: Constraints that only another process can have met first: what it did is there now, so the act looks again.
-_MET_ELSEWHERE = frozenset({"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open"})
+_MET_ELSEWHERE = frozenset(
+    {"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open", "credit_entry_pkey"}
+)
 #: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
 _ROUNDS = 3
 #: So many subjects are remembered as told (`subject_name`).

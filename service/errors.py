@@ -45,6 +45,7 @@ class Code(StrEnum):
     )
     SELF_TARGET = "self_target", 403, True, "Acting on oneself."
     IDENTITY_UNVERIFIED = "identity_unverified", 403, True, "Identity not verified, or too few methods."
+    CREDIT_TOO_LOW = "credit_too_low", 403, True, "Level below what is asked; data: level, minimum."
     CREDENTIAL_MISSING = "credential_missing", 403, True, "No valid credential for the class."
     BARRED = "barred", 403, True, "Barred from this group."
     NOT_ELIGIBLE = "not_eligible", 403, True, "Target cannot hold this office now; data: why."
@@ -82,6 +83,7 @@ class Code(StrEnum):
     NOT_IN_FORCE = "not_in_force", 409, False, "Document or edition not in force."
     LEGAL_HOLD = "legal_hold", 409, True, "A legal hold covers it."
     RETENTION_RUNS = "retention_runs", 409, True, "A minimum term runs."
+    EXPIRED = "expired", 409, True, "The credential is past its date."
     VERSION_STALE = "version_stale", 412, False, "Expected version is not the present one."
     VERSION_REQUIRED = "version_required", 428, False, "This action demands an expected version."
     VERIFICATION_STALE = "verification_stale", 428, True, "Fresh verification needed; data: seconds."
@@ -94,6 +96,8 @@ class Code(StrEnum):
     )
     CAP_MEMBERS = "cap_members", 422, True, "Capacity reached."
     CAP_ADMINS = "cap_admins", 422, True, "Admins' cap."
+    CAP_GROUPS_OWNED = "cap_groups_owned", 422, True, "Groups-owned cap."
+    CAP_GROUPS_JOINED = "cap_groups_joined", 422, True, "Groups-joined cap."
     CAP_ACCOUNTS = "cap_accounts", 422, True, "Operator's cap."
     BATCH_LIMIT = "batch_limit", 422, False, "More than `batch_max` or `bulk_max`."
     REASON_MISSING = "reason_missing", 422, True, "Reason code or note missing, or note too thin."

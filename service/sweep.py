@@ -19,6 +19,8 @@ from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
 from service.domain.accounts.tiers import ExpireAccountOverride, RankAccount
 from service.domain.approvals import ExpireApproval
+from service.domain.credentials import ExpireCredential
+from service.domain.crediting import RecoverCredit
 from service.domain.groups.bars import ExpireBar
 from service.domain.groups.joining import ExpireRequest
 from service.domain.groups.mutes import ExpireMute, ExpireMuteAll
@@ -70,6 +72,7 @@ DUE: tuple[Due, ...] = (
     Due("approvals_due", lambda row: ExpireApproval(approval_id=row["approval_id"])),
     Due("successions_due", lambda row: Succeed(group_id=row["group_id"])),
     Due("successions_due", lambda row: Orphan(group_id=row["group_id"])),
+    Due("credentials_due", lambda row: ExpireCredential(credential_id=row["credential_id"])),
     Due(
         "old_answers_due",
         lambda row: Purge(klass="first_answers", before=row["before"]),
@@ -79,6 +82,11 @@ DUE: tuple[Due, ...] = (
         "old_effects_due",
         lambda row: Purge(klass="effects", before=row["before"]),
         months="log_retention_months",
+    ),
+    Due(
+        "credit_due",
+        lambda row: RecoverCredit(subject_type=row["subject_type"], subject_id=row["subject_id"]),
+        days="credit_recovery_period_d",
     ),
 )
 

@@ -82,6 +82,18 @@ SELECT group_id FROM groups
 WHERE succession_due_at IS NOT NULL AND succession_due_at <= :before AND dissolved_at IS NULL
 ORDER BY succession_due_at, group_id LIMIT :most OFFSET :skipped;
 
+-- name: credentials_due
+-- Credentials that are past their date, answered or not.
+SELECT credential_id FROM credential
+WHERE ended_at IS NULL AND valid_until < :before
+ORDER BY valid_until, credential_id LIMIT :most OFFSET :skipped;
+
+-- name: credit_due
+-- People and operators whose clean period began at :before or earlier.
+SELECT subject_type, subject_id FROM credit
+WHERE recovering_since <= :before
+ORDER BY recovering_since, subject_type, subject_id LIMIT :most OFFSET :skipped;
+
 -- name: owners_lost^
 -- The next :most groups after :after, in the order of their ids: which of them have an owner who is closed, a bot, unverified
 -- or not seen since :absent_since, and whose succession is not under way; and where the next look begins, null at the end.

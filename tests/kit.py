@@ -16,7 +16,9 @@ from service.action import Action
 from service.app import create_app
 from service.caller import Caller
 from service.clock import SetClock
-from service.db import Db
+from service.db import Db, Tx
+from service.domain.credentials import Credential, CredentialKind
+from service.domain.credit import Credit, CreditEntry
 from service.domain.groups.facts import ADMIN, MEMBER, OWNER, Group, Role
 from service.domain.people import Person
 from service.founding import Founder, found
@@ -108,6 +110,15 @@ class House:
         assert answer.headers["content-type"] == "application/problem+json"
         return problem
 
+    @property
+    def edition(self) -> str:
+        """The edition of the policy that is in force."""
+        return self.app.state.editions.at(self.clock.now()).edition
+
+    def at_cap(self, cap: int, count: int, source: str, **more: Any) -> dict[str, Any]:
+        """What the refusal at any cap says: its value, how many there are, and the line of the edition it comes from."""
+        return {"cap": cap, "count": count, "source": source, "edition": self.edition, **more}
+
     async def sweep(self) -> int:
         """Let time act once: what has fallen due by the clock ends. Nothing sweeps in the background of a test."""
         return await self.app.state.sweep.once()
@@ -142,8 +153,9 @@ class House:
         return [row["payload"] for row in rows if kind in (None, row["kind"])]
 
     async def has_people(self, *ids: str, **facts: Any) -> None:
-        """Arrange verified people (past the API)."""
+        """Arrange verified people (past the API); with `credit` points, each has a ledger opened at so many."""
         at = self.clock.now()
+        credit: int | None = facts.pop("credit", None)
         known = {
             "jurisdiction": "CN-110000",
             "created_at": at,
@@ -153,6 +165,39 @@ class House:
         }
         async with self.db.transaction() as tx:
             await Person.apply(tx, [Person(person_id=one, **(known | facts)) for one in ids])
+            if credit is not None:
+                await self._has_credit(tx, ids, credit)
+
+    async def _has_credit(self, tx: Tx, ids: tuple[str, ...], score: int) -> None:
+        at = self.clock.now()
+        whose: list[dict[str, Any]] = [{"subject_type": "person", "subject_id": one} for one in ids]
+        line: dict[str, Any] = {"number": 1, "at": at, "points": score, "score": score, "cause": "opened"}
+        await Credit.apply(tx, [Credit(**one, score=score, entries=1, recovering_since=at) for one in whose])
+        await CreditEntry.apply(
+            tx, [CreditEntry(**one, **line, by_record=record_named("credit")) for one in whose]
+        )
+
+    async def has_credentials(self, operator_id: str, *kinds: CredentialKind) -> None:
+        """Arrange accepted credentials of an operator, for a year (past the API)."""
+        at = self.clock.now()
+        async with self.db.transaction() as tx:
+            await Credential.apply(
+                tx,
+                [
+                    Credential(
+                        credential_id=record_named(f"{operator_id}-{kind}"),
+                        operator_id=operator_id,
+                        kind=kind,
+                        reference="0042",
+                        valid_from=at,
+                        valid_until=at + dt.timedelta(days=365),
+                        submitted_at=at,
+                        accepted_at=at,
+                        accepted_record=record_named(f"{operator_id}-{kind}-accepted"),
+                    )
+                    for kind in kinds
+                ],
+            )
 
     async def has_group(
         self,

@@ -74,6 +74,36 @@ SELECT format('account %s: override by record %s, which is none', account_id, ov
 FROM account
 WHERE override ->> 'by_record' ~ :made AND NOT EXISTS (SELECT FROM record WHERE rid = override ->> 'by_record' AND out = 'done')
 UNION ALL
+SELECT format('credit of %s %s is %s in %s entries; its ledger says %s in %s', subject_type, subject_id, c.score, c.entries,
+        e.score, e.entries)
+FROM credit c FULL JOIN (
+    SELECT subject_type, subject_id, sum(points) AS score, count(*) AS entries FROM credit_entry GROUP BY 1, 2
+) e USING (subject_type, subject_id)
+WHERE (c.score, c.entries) IS DISTINCT FROM (e.score::bigint, e.entries)
+UNION ALL
+SELECT format('entry %s of the credit of %s %s says %s, dated %s; before it the ledger came to %s', number, subject_type,
+        subject_id, score, at, folded - points)
+FROM (
+    SELECT *, sum(points) OVER ledger AS folded, row_number() OVER ledger AS place, lag(at) OVER ledger AS earlier
+    FROM credit_entry WINDOW ledger AS (PARTITION BY subject_type, subject_id ORDER BY number)
+) e
+WHERE score <> folded OR number <> place OR at < earlier OR (number = 1) <> (cause = 'opened')
+UNION ALL
+SELECT format('the ledger of %s %s was last %s, and the identity is %s', subject_type, subject_id, cause, s.identity_status)
+FROM (
+    SELECT DISTINCT ON (subject_type, subject_id) * FROM credit_entry WHERE cause IN ('opened', 'suspended', 'resumed')
+    ORDER BY subject_type, subject_id, number DESC
+) e JOIN (
+    SELECT 'person' AS subject_type, person_id AS subject_id, identity_status FROM person WHERE erased_at IS NULL
+    UNION ALL SELECT 'operator', operator_id, identity_status FROM operator
+) s USING (subject_type, subject_id)
+WHERE by_record ~ :made AND (cause <> 'suspended') <> (s.identity_status = 'verified')
+UNION ALL
+SELECT format('operator %s: extra accounts by record %s, which is none', operator_id, extra_accounts ->> 'by_record')
+FROM operator
+WHERE extra_accounts ->> 'by_record' ~ :made
+    AND NOT EXISTS (SELECT FROM record WHERE rid = extra_accounts ->> 'by_record' AND out = 'done')
+UNION ALL
 SELECT format('record %s waits for the sequencer, and is not there', p.id)
 FROM pending p WHERE NOT EXISTS (SELECT FROM record WHERE id = p.id)
 """

@@ -1,5 +1,7 @@
 """The command: what an operator sees at the first start, with a broken folder, and when handling keys."""
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -181,6 +183,31 @@ def test_what_goes_wrong_with_keys_is_one_line(
         assert words in done.stderr
 
 
+def test_the_filing_register_is_read_by_command(served: Served, tokens: dict[str, str]) -> None:
+    """S213: `filings missing` lists what is in force and was not lodged, as table, JSON and CSV; lodged, it is in `filings list`."""
+    env = {"MANDATE_URL": served.url, "MANDATE_KEY": tokens["compliance-1"]}
+    as_json = json.loads(mandate("filings", "missing", "--output", "json", **env).stdout)
+    assert {one["document"] for one in as_json} >= {"group_rules", "user_agreement"}
+    as_csv = list(csv.DictReader(io.StringIO(mandate("filings", "missing", "--output", "csv", **env).stdout)))
+    assert [one["document"] for one in as_csv] == [one["document"] for one in as_json]
+    assert "group_rules" in mandate("filings", "missing", **env).stdout
+    lodged = {
+        "document": "group_rules",
+        "document_version": "1",
+        "authority": "北京市互联网信息办公室",
+        "receipt": "京网备 2026-0117",
+        "filed_at": "2026-10-20T00:00:00Z",
+        "jurisdiction": "CN-110000",
+    }
+    headers = {"authorization": f"Bearer {env['MANDATE_KEY']}", "idempotency-key": "filing"}
+    assert httpx.post(f"{served.url}/v1/filings", json=lodged, headers=headers).status_code == 201
+    assert "group_rules" not in mandate("filings", "missing", **env).stdout
+    [filed] = json.loads(mandate("filings", "list", "--output", "json", **env).stdout)
+    assert filed["receipt"] == lodged["receipt"]
+    wrong = mandate("filings", "missing", **(env | {"MANDATE_KEY": "mk_wrong"}))
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
 STAFF = (
     "--staff",
     "ho=head_of_content_safety",
@@ -224,7 +251,7 @@ def test_a_house_where_nobody_could_agree_is_not_founded(
     assert words in done.stderr
 
 
-@pytest.mark.parametrize("args", [["found"], ["keys"], ["keys", "issue"], ["keys", "rotate"], ["policy"], ["policy", "diff"], ["openapi"], ["export"], ["replay"], ["receipt"], ["receipt", "verify"]])  # fmt: skip
+@pytest.mark.parametrize("args", [["found"], ["keys"], ["keys", "issue"], ["keys", "rotate"], ["policy"], ["policy", "diff"], ["openapi"], ["export"], ["replay"], ["filings"], ["filings", "missing"], ["receipt"], ["receipt", "verify"]])  # fmt: skip
 def test_every_command_explains_itself(args: list[str]) -> None:
     """--help needs neither key nor database."""
     shown = mandate(*args, "--help")

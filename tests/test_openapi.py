@@ -26,7 +26,7 @@ from tests.kit import House
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILE = REPOSITORY / "openapi" / "openapi.json"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-IDS = {"standing": "moderator"}
+IDS = {"standing": "moderator", "subject_type": "person"}
 
 
 @pytest.fixture(scope="module")

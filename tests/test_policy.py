@@ -30,7 +30,7 @@ from service.policy.edition import FILES, read_folder
 FOLDER = Path(__file__).resolve().parents[1] / "policies"
 VERBS = {
     "person": ("register", "verify", "update_facts", "accept_terms", "close", "erase"),
-    "operator": ("register", "verify", "update_facts"),
+    "operator": ("register", "verify", "update_facts", "raise_cap"),
     "group": (
         "register", "update_facts", "update_profile", "rank", "override_tier", "expire_override", "join",
         "request_join", "invite", "admit", "turn_away", "expire_request", "leave", "dissolve", "mute",
@@ -53,6 +53,9 @@ VERBS = {
     "field": ("redact",),
     "record": ("retire",),
     "retention": ("purge",),
+    "credit": ("adjust", "recover"),
+    "credential": ("submit", "accept", "refuse", "expire"),
+    "filing": ("record",),
 }  # fmt: skip
 ACTIONS = frozenset(f"{noun}.{verb}" for noun, verbs in VERBS.items() for verb in verbs)
 HEADER = "id,effect,standing,action,relation,tier,persons,terms,basis,comment"

@@ -55,13 +55,16 @@ async def test_if_any_part_fails_none_has_happened(house: House, database: Datab
     assert [one["out"] for one in await house.records()] == ["done"]
 
 
-@pytest.mark.parametrize("table", ["record", "record_tag", "edition"])
+@pytest.mark.parametrize("table", ["record", "record_tag", "edition", "credit_entry"])
 async def test_records_are_changed_and_deleted_by_nobody(
     house: House, database: Database, table: str
 ) -> None:
     """S007: the service's role has no right to, and a trigger refuses even the owner of the tables."""
-    column = {"record": "act = 'none'", "record_tag": "tag = 0", "edition": "adopted_record = 'none'"}[table]
+    column = {"record": "act = 'none'", "record_tag": "tag = 0", "edition": "adopted_record = 'none'"}.get(
+        table, "points = 0"
+    )
     attempts = (f"UPDATE {table} SET {column}", f"DELETE FROM {table}", f"TRUNCATE {table}")
+    await house.has_people("ann", credit=75)
     before = (await everything(house))[table]
     assert before
     for dsn in (database.service_dsn, database.owner_dsn):
@@ -95,6 +98,12 @@ WORDS = {
     ("account", "profile"): "what the account says of itself to the public",
     ("account", "quality_source"): "who rated it",
     ("checkpoint", "note"): "a signed note of the log: size and root",
+    (
+        "credential",
+        "reference",
+    ): "number of the document, or the issuer's; what looks like a number of a person is refused",
+    ("filing", "authority"): "an authority",
+    ("filing", "receipt"): "what the authority gave for it",
     ("groups", "name"): "the name of a group",
     ("hidden_item", "locator"): "where an item is",
     ("operator", "identity_ref"): "opaque reference of the verifier",
@@ -104,7 +113,6 @@ WORDS = {
     ("tier_forecast", "edition"): "digest of an edition",
     ("tier_plan", "edition"): "digest of an edition",
     ("tier_progress", "after"): "id of a group or an account",
-    ("tier_subject", "operator_credit"): "a level, A to D",
 }
 IDENTITY = re.compile(
     r"(real|first|last|full|sur)_?name|phone|mobile|e_?mail|passport|id_?(card|number)|birth|face|address"
@@ -112,7 +120,7 @@ IDENTITY = re.compile(
 CLOSED = re.compile(
     r"(^|_)(id|record|by|person|person_id|record_hash|sha256)$|^(code|klass|kind|type|action|act|out|state|standing|by_standing"
     r"|jurisdiction|join_mode|minors?|identity_status|dissolved_how|ended_how|closed_how|supersedes|prefix|digest|rid|tag|"
-    r"target_type|subject_type|key_type|reason|invited_by|version|granted_by)$"
+    r"target_type|subject_type|cause|document|key_type|reason|invited_by|version|granted_by)$"
 )
 
 

@@ -10,10 +10,15 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 
 from service.api.acting import governed
+from service.api.credit import credit_now
 from service.api.reading import Parameters, reader, shown
 from service.db import queries
+from service.domain import credit
+from service.domain.allowances import RaiseAccountsCap
+from service.domain.credit import Level
 from service.domain.identity import Method
 from service.domain.operators import (
+    ExtraAccounts,
     Operator,
     OperatorKind,
     PendingFacts,
@@ -48,7 +53,9 @@ class OperatorFacts(OperatorCard, frozen=True, kw_only=True):
     identity_methods: list[Method]
     verified_at: dt.datetime | None
     pending: PendingFacts | None
+    credit_level: Level | None
     account_count: int
+    extra_accounts: ExtraAccounts | None
 
 
 @get("/v1/operators/{operator_id:str}", operation_id="operator.get", tags=["operator"])
@@ -58,15 +65,19 @@ async def get_operator(
     """One operator, with the version as ETag."""
     Parameters(request)
     caller = await reader(request, "operator")
-    async with request.app.state.db.read() as db:
+    async with request.app.state.db.read(snapshot=True) as db:
         record = await sql.operator(db, operator_id=operator_id)
+        ledger = await credit_now(db, "operator", operator_id)
     if record is None:
         raise Refusal(Code.UNKNOWN)
     operator = Operator.from_record(record)
     caller.inside(operator.jurisdiction)
     inside = caller.kind in {"backend", "staff"} or caller.person_id == operator.answerable_person
+    parameters = request.app.state.editions.at(request.app.state.clock.now()).parameters
+    level = credit.level(parameters, ledger, verified=operator.identity_status == "verified")
     shape = OperatorFacts if inside else OperatorCard
-    return shown(msgspec.convert(operator, shape, from_attributes=True), version=operator.version)
+    facts = msgspec.structs.asdict(operator) | {"credit_level": level}
+    return shown(msgspec.convert(facts, shape, from_attributes=True), version=operator.version)
 
 
 ROUTES = [
@@ -94,6 +105,12 @@ ROUTES = [
     ),
     governed(
         "PATCH", "/v1/operators/{operator_id}", UpdateOperatorFacts, example={"name": "唐山市公安局网安支队"}
+    ),
+    governed(
+        "PUT",
+        "/v1/operators/{operator_id}/accounts-cap",
+        RaiseAccountsCap,
+        example={"number": 3, "until": "2027-06-01T00:00:00.000Z", "reason": "fact_changed"},
     ),
     get_operator,
 ]

@@ -10,9 +10,13 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 
 from service.api.acting import governed
+from service.api.credit import credit_now
 from service.api.reading import Parameters, reader, shown
 from service.db import queries
+from service.domain import credit
 from service.domain.closing import ClosePerson
+from service.domain.credit import Level
+from service.domain.groups.caps import GroupsOf
 from service.domain.identity import Method
 from service.domain.people import IdentityStatus, Known, Person
 from service.domain.registering import AcceptTerms, RegisterPerson, UpdatePersonFacts, VerifyPerson
@@ -30,12 +34,18 @@ class AcceptedTerms(msgspec.Struct, frozen=True):
 
 
 class PersonOutline(msgspec.Struct, frozen=True, kw_only=True):
-    """What staff need to know of a person to work; no personal fact (S021). `closed_at`, `erased_at` are terminal (P4)."""
+    """What staff need to know of a person to work; no personal fact (S021). `closed_at`, `erased_at` are terminal (P4).
+
+    `credit_level` is null while the identity is not proved (P2); groups owned are not counted among those joined.
+    """
 
     person_id: str
     jurisdiction: str
     identity_status: IdentityStatus
     bot: bool
+    credit_level: Level | None
+    groups_owned: int
+    groups_joined: int
     created_at: dt.datetime
     closed_at: dt.datetime | None
     erased_at: dt.datetime | None
@@ -59,15 +69,23 @@ async def get_person(
     """One person, with the version as ETag. To other people there is no such person."""
     Parameters(request)
     caller = await reader(request, "person")
-    async with request.app.state.db.read() as db:
+    async with request.app.state.db.read(snapshot=True) as db:
         record = await sql.person(db, person_id=person_id)
+        ledger = await credit_now(db, "person", person_id)
+        groups = (await GroupsOf.look(db, [(person_id,)]))[person_id,]
     other = caller.kind == "person" and caller.person_id != person_id
     if record is None or other:
         raise Refusal(Code.UNKNOWN)
     person = Person.from_record(record)
     caller.inside(person.jurisdiction)
+    parameters = request.app.state.editions.at(request.app.state.clock.now()).parameters
+    derived = {
+        "credit_level": credit.level(parameters, ledger, verified=person.identity_status == "verified"),
+        "groups_owned": groups.owned,
+        "groups_joined": groups.joined,
+    }
     shape = PersonOutline if caller.kind == "staff" else PersonFacts
-    return shown(msgspec.convert(person, shape, from_attributes=True), version=person.version)
+    return shown(msgspec.convert(msgspec.structs.asdict(person) | derived, shape), version=person.version)
 
 
 ROUTES = [

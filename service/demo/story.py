@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from service.demo.accounts import account_ranked_anew, patrol_accounts, people
 from service.demo.authority import authority_looks, authority_looks_again, regulators_key
+from service.demo.credit import credential_and_cap, credit_explained
 from service.demo.dissolution import group_h
 from service.demo.evidence import evidence
 from service.demo.groups import founding_of_g, mute_of_dan
@@ -41,4 +42,6 @@ def story() -> list[Scene]:
         transfer(),
         authority_looks_again(),
         evidence(),
+        credential_and_cap(),
+        credit_explained(),
     ]

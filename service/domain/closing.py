@@ -10,6 +10,7 @@ import msgspec
 from service.action import Change, Effect, Need, Situation, Subject
 from service.caller import Caller
 from service.clock import instant_text
+from service.domain import credit
 from service.domain.groups.facts import ADMIN, OWNER, Group, Role
 from service.domain.operators import Operator
 from service.domain.registering import PersonAction
@@ -64,12 +65,16 @@ class Belongings(Row, frozen=True, kw_only=True):
 class ClosePerson(PersonAction, frozen=True, kw_only=True, tag="person.close"):
     """Close a person for good (P4). Who owns a group or runs an account hands over first.
 
-    Memberships end at the same instant; mutes and bars stay, as after leaving (S026). The record names the first
+    Memberships end at the same instant and credit is frozen; mutes and bars stay, as after leaving (S026). The record names the first
     `NAMED_AT_MOST` groups and counts all; every role interval names the record that ended it.
     """
 
     def needs(self, caller: Caller) -> Sequence[Need]:
-        return [*super().needs(caller), Need(Belongings, (self.person_id,))]
+        return [
+            *super().needs(caller),
+            Need(Belongings, (self.person_id,)),
+            credit.ledger_needs("person", self.person_id),
+        ]
 
     def more(self, here: Situation) -> Sequence[Need]:
         """Whatever the person is part of, locked, so that the headcounts stay right."""
@@ -90,14 +95,25 @@ class ClosePerson(PersonAction, frozen=True, kw_only=True, tag="person.close"):
             raise Refusal(Code.OWNER_MUST_TRANSFER, groups=owned, accounts=accounts)
         closed = msgspec.structs.replace(person, closed_at=here.at, version=person.version + 1)
         named = roles[:NAMED_AT_MOST]
+        ledger = (
+            credit.entered(here, "person", self.person_id, 0, "frozen")
+            if here.find(credit.Credit, "person", self.person_id)
+            else None
+        )
         return Change(
-            writes=[closed, *(role.ended(here) for role in roles), *groups],
+            writes=[
+                closed,
+                *(role.ended(here) for role in roles),
+                *groups,
+                *([] if ledger is None else ledger.writes),
+            ],
             before={"memberships": len(roles)},
             after={"closed_at": instant_text(here.at), "memberships": 0},
             coupled=[
                 {"id": place, "what": "membership_ended", "group": f"group_{place}", "rank": role.rank}
                 for place, role in enumerate(named, 1)
-            ],
+            ]
+            + ([] if ledger is None else ledger.coupled()),
             about={f"group_{place}": Subject("group", role.group_id) for place, role in enumerate(named, 1)},
             result={"closed_at": instant_text(here.at), "version": closed.version},
             effects=[

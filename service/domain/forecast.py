@@ -15,8 +15,8 @@ import msgspec
 from service.clock import instant_text
 from service.db import Tx, queries
 from service.db.pool import Reader
-from service.domain import tiers
-from service.domain.accounts.facts import needs_credential, start_level
+from service.domain import credit, tiers
+from service.domain.accounts.facts import needs_credential
 from service.domain.tiers import Basis, Fact, Kind, Lower
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def seen_of(policy: Policy, kind: Kind, row: Mapping[str, Any], *, at: dt.dateti
     facts: dict[str, Fact]
     if kind == "account":
         facts = {name: row[name] for name in ("quality", "followers", "reads_per_post")}
-        facts |= {"class": row["klass"], "operator_credit": row["operator_credit"] or start_level(policy)}
+        level = credit.weight(policy.parameters, row["operator_score"], verified=row["operator_verified"])
+        facts |= {"class": row["klass"], "operator_credit": level}
     else:
         same = ("messages_per_day", "join_mode", "discoverable", "link_open", "capacity", "minors")
         facts = {name: row[name] for name in same}
@@ -211,15 +212,17 @@ def bounds(kind: Kind, *policies: Policy) -> dict[str, list[int]]:
         if kind == "account"
         else {"members": "members", "messages_per_day": "messages_per_day", "capacity": "capacity"}
     )
-    found: dict[str, set[int]] = {name: {0} for name in inputs.values()} | (
-        {"admins": {0}} if kind == "group" else {}
-    )
+    found: dict[str, set[int]] = {name: {0} for name in inputs.values()}
+    found["credit" if kind == "account" else "admins"] = {0}
     for policy in policies:
         table = policy.tiers[kind]
         for name in inputs:
             for scales in (table.points, table.floors):
                 if name in scales:
                     found[name] |= set(scales[name].bounds())
+        if kind == "account":
+            values = policy.parameters
+            found["credit"] |= {values.credit_a_from, values.credit_b_from, values.credit_c_from}
         if kind == "group":
             for name, effect in (("capacity", "member_cap"), ("admins", "admins_cap")):
                 found[name] |= {cap + 1 for cap in table.effects[effect] if isinstance(cap, int)}

@@ -5,7 +5,8 @@
 -- Living accounts by profile and by what holds now; one row stands for all of its kind, with two of them as samples.
 SELECT
     concat_ws(
-        '|', klass, coalesce(operator_credit, ''), width_bucket(followers, :followers::bigint[]),
+        '|', klass, operator_verified, coalesce(width_bucket(operator_score, :credit::bigint[]), -1),
+        width_bucket(followers, :followers::bigint[]),
         width_bucket(reads_per_post, :reads_per_post::bigint[]), coalesce(width_bucket(quality, :quality::bigint[]), -1)
     ) AS profile,
     tier, override_tier,
@@ -14,7 +15,8 @@ SELECT
     (tier_basis -> 'waiting' ->> 'since')::timestamptz <= :due::timestamptz AS due,
     tier_basis ->> 'edition' AS edition,
     count(*) AS number, min(id) AS first, max(id) AS last,
-    min(klass) AS klass, min(operator_credit) AS operator_credit, min(followers) AS followers,
+    min(klass) AS klass, min(operator_score) AS operator_score, bool_and(operator_verified) AS operator_verified,
+    min(followers) AS followers,
     min(reads_per_post) AS reads_per_post, min(quality) AS quality
 FROM tier_subject
 WHERE kind = 'account'
@@ -48,7 +50,8 @@ ORDER BY first;
 SELECT *
 FROM (
     SELECT *, concat_ws(
-        '|', klass, coalesce(operator_credit, ''), width_bucket(followers, :followers::bigint[]),
+        '|', klass, operator_verified, coalesce(width_bucket(operator_score, :credit::bigint[]), -1),
+        width_bucket(followers, :followers::bigint[]),
         width_bucket(reads_per_post, :reads_per_post::bigint[]), coalesce(width_bucket(quality, :quality::bigint[]), -1), tier
     ) AS place
     FROM tier_subject WHERE kind = 'account' AND id > :after
@@ -72,7 +75,7 @@ ORDER BY id LIMIT :most;
 
 -- name: account_page
 -- The next accounts by id, with what they are ranked by and what that gave last.
-SELECT id, klass, operator_credit, followers, reads_per_post, quality, tier, override_tier,
+SELECT id, klass, operator_score, operator_verified, followers, reads_per_post, quality, tier, override_tier,
     (tier_basis ->> 'tier')::bigint AS held, tier_basis -> 'waiting' AS waiting
 FROM tier_subject WHERE kind = 'account' AND id > :after ORDER BY id LIMIT :most;
 

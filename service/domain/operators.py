@@ -10,7 +10,7 @@ import msgspec
 
 from service.action import Action, Change, Id, Jurisdiction, Need, Situation, Stand, Subject
 from service.caller import Caller
-from service.domain import staff
+from service.domain import credit, staff
 from service.domain.identity import Checked, Methods, Reference, check_verification, kept, refuse_raw
 from service.domain.people import IdentityStatus, Person
 from service.errors import Code, Refusal
@@ -41,6 +41,14 @@ class PendingFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return {name: value for name, value in asked.items() if name != "by_record" and value is not None}
 
 
+class ExtraAccounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Accounts above the cap of its kind that an operator may have until an end (operator.raise_cap)."""
+
+    number: int
+    until: dt.datetime
+    by_record: str
+
+
 @subject
 class Operator(Row, frozen=True, kw_only=True):
     """The legal subject that runs accounts. `account_count`: accounts neither closed nor refused (A4, S098)."""
@@ -62,17 +70,13 @@ class Operator(Row, frozen=True, kw_only=True):
     created_at: dt.datetime
     version: int = 1
     account_count: int = 0
+    extra_accounts: ExtraAccounts | None = None
     exited_at: dt.datetime | None = None
     by_record: str
 
     def with_(self, **facts: Any) -> Operator:
         """The row with some facts changed and its version grown by one."""
         return msgspec.structs.replace(self, version=self.version + 1, **facts)
-
-
-def accounts_cap(policy: Policy, operator: Operator) -> int:
-    """How many accounts the operator may have, by its kind (A4). Its credit joins here once there is credit."""
-    return int(policy.parameter(f"accounts_cap_{operator.kind}"))
 
 
 def require_identity(here: Situation, operator: Operator) -> None:
@@ -184,7 +188,8 @@ class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.ve
 
     While a change of facts waits, `verified` checks and applies it, and `failed` speaks of the change alone: it is
     dropped and the identity stays as it was. `withdrawn` always speaks of the operator. Without an identity there
-    are no new accounts; the duty to correct joins here once there are duties, credit once there is credit (O2).
+    are no new accounts; the duty to correct joins here once there are duties. The first success opens the operator's
+    own ledger of credit (O2), which is suspended while there is no proved identity.
     """
 
     status: Checked
@@ -196,6 +201,10 @@ class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.ve
 
     def asked(self) -> dict[str, object]:
         return {"status": self.status, "methods": self.methods}
+
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        """Also the ledger of credit."""
+        return [*super().needs(caller), credit.ledger_needs("operator", self.operator_id)]
 
     def more(self, here: Situation) -> Sequence[Need]:
         """Who would answer from now on."""
@@ -215,8 +224,15 @@ class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.ve
             require_answerable(here, applied["answerable_person"])
         identity = {} if rejected else kept(self.status, self.methods, self.identity_ref, here.at)
         checked = operator.with_(pending=None, **identity, **applied)
+        ledger = credit.reidentified(
+            here,
+            "operator",
+            self.operator_id,
+            was=operator.identity_status == "verified",
+            now=checked.identity_status == "verified",
+        )
         return Change(
-            writes=[checked],
+            writes=[checked] if ledger is None else [checked, *ledger.writes],
             before={"identity_status": operator.identity_status, "methods": operator.identity_methods},
             after={
                 "identity_status": checked.identity_status,
@@ -224,6 +240,7 @@ class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.ve
                 "applied": sorted(applied),
                 "dropped": [] if applied else sorted(facts),
             },
+            coupled=[] if ledger is None else ledger.coupled(),
             about={
                 "answerable_before": Subject("person", operator.answerable_person),
                 "answerable": Subject("person", checked.answerable_person),

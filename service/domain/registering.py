@@ -10,7 +10,7 @@ import msgspec
 from service.action import Action, Change, Id, Instant, Jurisdiction, Need, Situation, Stand, Subject
 from service.caller import Caller
 from service.clock import instant_text, truncated
-from service.domain import staff
+from service.domain import credit, staff
 from service.domain.identity import Checked, Methods, Reference, check_verification, kept, looks_raw
 from service.domain.people import Known, Person
 from service.errors import Code, Refusal
@@ -102,7 +102,8 @@ class VerifyPerson(PersonAction, frozen=True, kw_only=True, tag="person.verify")
     """Keep the outcome of an identity check (S045, P1). Verified again, the person is freshly verified (S059).
 
     `failed` and `withdrawn` leave the groups the person owns as they are: the sweep finds them by their owner's
-    `identity_status` and opens succession (group.open_succession). Credit begins here once there is credit (P2).
+    `identity_status` and opens succession (group.open_succession). With the first success credit begins; without a proved
+    identity it is suspended (P2).
     """
 
     status: Checked
@@ -115,16 +116,28 @@ class VerifyPerson(PersonAction, frozen=True, kw_only=True, tag="person.verify")
     def asked(self) -> dict[str, object]:
         return {"status": self.status, "methods": self.methods}
 
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        """Also the ledger of credit."""
+        return [*super().needs(caller), credit.ledger_needs("person", self.person_id)]
+
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses nothing further."""
         person = self.person(here)
         checked = msgspec.structs.replace(
             person, version=person.version + 1, **kept(self.status, self.methods, self.identity_ref, here.at)
         )
+        ledger = credit.reidentified(
+            here,
+            "person",
+            self.person_id,
+            was=person.identity_status == "verified",
+            now=self.status == "verified",
+        )
         return Change(
-            writes=[checked],
+            writes=[checked] if ledger is None else [checked, *ledger.writes],
             before={"identity_status": person.identity_status, "methods": person.identity_methods},
             after={"identity_status": checked.identity_status, "methods": checked.identity_methods},
+            coupled=[] if ledger is None else ledger.coupled(),
             personal={} if checked.identity_ref is None else {"identity_ref": checked.identity_ref},
             result={"identity_status": checked.identity_status, "version": checked.version},
         )

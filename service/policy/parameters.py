@@ -176,6 +176,10 @@ class Parameters(msgspec.Struct, frozen=True):
     followers_max: int = 10_000_000_000
     reads_per_post_max: int = 10_000_000_000
     messages_per_day_max: int = 100_000_000
+    # Credit of operators. Added later: an edition adopted before there were these lines is read with these values
+    account_credit_min: int = 40
+    raise_cap_credit_min: int = 70
+    raise_cap_max_d: int = 365
 
 
 class Bound(msgspec.Struct, frozen=True):

@@ -25,11 +25,12 @@ TIER, OVERRIDE = "/v1/accounts/a/tier", "/v1/accounts/a/override"
 
 
 async def run(house: House, operator_id: str, kind: str = "company", who: str = "ann", **facts: Any) -> None:
-    """Arrange a verified operator for which `who` answers."""
+    """Arrange a verified operator for which `who` answers, with every credential there is."""
     await house.has_people(who)
     body = {"operator_id": operator_id, "kind": kind, "name": "唐山某某", "jurisdiction": "CN-130200"}
     await house.do(who, "POST", "/v1/operators", body)
     await house.do("im", "PUT", f"/v1/operators/{operator_id}/identity", VERIFIED | facts)
+    await house.has_credentials(operator_id, "news_licence", "finance", "education", "health", "law")
 
 
 def asking(account_id: str, **facts: Any) -> dict[str, Any]:
@@ -191,7 +192,7 @@ async def test_the_cap_is_by_kind(house: House, kind: str, cap: int) -> None:
     for n in range(cap):
         await register(house, f"a{n}")
     problem = await house.refused("cap_accounts", "ann", "POST", "/v1/accounts", asking("more"))
-    assert problem["data"] == {"cap": cap, "count": cap}
+    assert problem["data"] == house.at_cap(cap, cap, f"accounts_cap_{kind}")
 
 
 async def test_ten_at_once_at_one_below_the_cap(house: House) -> None:

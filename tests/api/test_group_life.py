@@ -119,7 +119,7 @@ async def test_capacity_is_within_what_the_heaviest_tier_allows(house: House) ->
     """S085, G4: above it `cap_members` with cap and count; each capacity below gets the tier whose cap fits it (S083)."""
     await house.has_people("ann")
     problem = await house.refused("cap_members", "ann", "POST", "/v1/groups", BODY | {"capacity": 2001})
-    assert problem["data"] == {"cap": 2000, "count": 2001}
+    assert problem["data"] == house.at_cap(2000, 2001, "group.effect.member_cap.4")
     await house.refused("malformed", "ann", "POST", "/v1/groups", BODY | {"capacity": 0})
     for capacity, tier in ((50, 1), (51, 2), (200, 2), (201, 3), (500, 3), (501, 4), (2000, 4)):
         body = BODY | {"group_id": f"g{capacity}", "capacity": capacity, "class": "family"}
@@ -173,7 +173,7 @@ async def test_the_backend_keeps_facts_and_nobody_else(group: House) -> None:
     now = await facts(group)
     assert (now.messages_per_day, now.member_count) == (40, 12)
     problem = await group.refused("cap_members", "im", "PATCH", "/v1/groups/g", {"member_count": 201})
-    assert problem["data"] == {"cap": 200, "count": 201}
+    assert problem["data"] == group.at_cap(200, 201, "group.capacity")
     await group.refused("malformed", "im", "PATCH", "/v1/groups/g", {"member_count": 1})
     await group.refused("malformed", "im", "PATCH", "/v1/groups/g", {})
     await group.refused("malformed", "im", "PATCH", "/v1/groups/g", {"tier": 1})

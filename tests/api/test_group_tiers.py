@@ -263,7 +263,7 @@ async def test_joining_stops_where_a_tier_fits_fewer_than_are_inside(house: Hous
     await house.has_group("g", "ann", join_mode="open", tier=1, capacity=200, member_count=60)
     await house.has_people("zoe")
     problem = await house.refused("cap_members", "zoe", "POST", "/v1/groups/g/joining", {})
-    assert problem["data"] == {"cap": 50, "count": 60}
+    assert problem["data"] == house.at_cap(50, 60, "group.effect.member_cap.1")
     assert (await group(house)).member_count == 60
     await house.do("cl", "PUT", "/v1/groups/g/tier", {})
     await house.do("zoe", "POST", "/v1/groups/g/joining", {})

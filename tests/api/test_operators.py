@@ -47,7 +47,9 @@ async def test_who_registers_an_operator_answers_for_it(operator: House) -> None
         "identity_methods": [],
         "verified_at": None,
         "pending": None,
+        "credit_level": None,
         "account_count": 0,
+        "extra_accounts": None,
     }
     (record,) = await operator.records("operator.register")
     assert record["p"]["who"].keys() == {"target", "answerable"}

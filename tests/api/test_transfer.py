@@ -85,7 +85,7 @@ async def test_no_place_among_the_admins_stops_the_acceptance(house: House) -> N
     await house.has_group("g", "ann", ("a1", "a2", "a3", "a4", "a5"), ("dan",))
     await offer(house, "dan", old_owner_becomes="admin")
     problem = await house.refused("cap_admins", "dan", "POST", ACCEPT, version=2)
-    assert problem["data"] == {"cap": 5, "count": 5}
+    assert problem["data"] == house.at_cap(5, 5, "group.effect.admins_cap.2")
 
 
 async def test_admins_stay_under_a_new_owner(group: House) -> None:

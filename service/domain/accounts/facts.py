@@ -11,13 +11,14 @@ import msgspec
 
 from service.action import Action, Id, Need, Situation, Stand, Subject
 from service.caller import Caller
-from service.domain import staff, tiers
+from service.domain import allowances, credit, staff, tiers
+from service.domain.credentials import require_credential
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
 from service.rows import Row, subject
 
 if TYPE_CHECKING:
-    from service.policy import Policy
+    pass
 
 AccountClass = Literal[
     "news",
@@ -137,21 +138,15 @@ def needs_credential(policy: tiers.Edition, klass: str) -> bool:
     return policy.tiers["account"].floors["class"].of(klass) is not None
 
 
-def start_level(policy: Policy) -> str:
-    """The credit level that a verified subject begins with (`credit_start`)."""
-    values = policy.parameters
-    froms = {"A": values.credit_a_from, "B": values.credit_b_from, "C": values.credit_c_from}
-    return next((level for level, least in froms.items() if values.credit_start >= least), "D")
-
-
-def require_class(operator: Operator, klass: AccountClass) -> None:
+def require_class(here: Situation, operator: Operator, klass: AccountClass) -> None:
     """Refuse `credential_missing` where the operator may not run an account of this class (A3).
 
-    Government is for operators of that kind. The fields that need a credential (news, finance, education, health,
-    law) are asked for here once credentials are kept.
+    Government is for operators of that kind; news, finance, education, health and law need a credential that holds now.
+    The act has asked for the operator's `CredentialsOf`.
     """
     if klass == "government" and operator.kind != "government":
         raise Refusal(Code.CREDENTIAL_MISSING, needs="operator_kind_government", kind=operator.kind)
+    require_credential(here, operator.operator_id, klass)
 
 
 class AccountAction(Action, frozen=True, kw_only=True):
@@ -176,9 +171,15 @@ class AccountAction(Action, frozen=True, kw_only=True):
         return [Need(Account, (self.account_id,), write=True), *staff.needs_of(caller)]
 
     def more(self, here: Situation) -> Sequence[Need]:
-        """The operator, known by the account."""
+        """The operator, known by the account, and its credit."""
         account = here.find(Account, self.account_id)
-        return [] if account is None else [Need(Operator, (account.operator_id,), write=self.writes_operator)]
+        if account is None:
+            return []
+        operator_id = account.operator_id
+        return [
+            Need(Operator, (operator_id,), write=self.writes_operator),
+            allowances.level_need(operator_id),
+        ]
 
     def account(self, here: Situation) -> Account:
         """The account as it is now. Raises Refusal `unknown`."""
@@ -189,12 +190,13 @@ class AccountAction(Action, frozen=True, kw_only=True):
         return here.get(Operator, self.account(here).operator_id)
 
     def credit_level(self, here: Situation) -> str:
-        """The level of the operator's credit, which its accounts' tiers take (S077).
-
-        O2: once operators have a ledger, its level is looked at in `more` and returned here; `tier_subject` of the
-        database (migration 0010) tells it to what ranks and counts many accounts at once.
-        """
-        return start_level(here.policy)
+        """The level of the operator's credit, which its accounts' tiers take (S077, O2)."""
+        operator = self.operator(here)
+        ledger = here.find(credit.Credit, "operator", operator.operator_id)
+        verified = operator.identity_status == "verified"
+        return credit.weight(
+            here.policy.parameters, None if ledger is None else ledger.score, verified=verified
+        )
 
     def accepted(self, here: Situation) -> Account:
         """The account, accepted. Raises Refusal `unknown`, `not_in_state`."""

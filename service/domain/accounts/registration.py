@@ -33,8 +33,10 @@ from service.domain.accounts.facts import (
     require_class,
 )
 from service.domain.accounts.tiers import crossing
+from service.domain.allowances import level_need, require_credit, require_room
+from service.domain.credentials import CredentialsOf
 from service.domain.identity import refuse_raw
-from service.domain.operators import Operator, accounts_cap, require_identity
+from service.domain.operators import Operator, require_identity
 from service.domain.people import Person
 from service.errors import Code, Refusal
 
@@ -75,6 +77,8 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
             *super().needs(caller),
             *person,
             Need(Operator, (self.operator_id,), write=True),
+            level_need(self.operator_id),
+            Need(CredentialsOf, (self.operator_id,)),
             Need(NamedAccount, (name_key(self.name),), write=True),
         ]
 
@@ -92,19 +96,20 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
         )._replace(jurisdiction=self.jurisdiction, klass=self.klass)
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `person_closed`, `identity_unverified`, `credential_missing`, `already_exists`, `name_reserved`, `cap_accounts`."""
+        """Refuses `person_closed`, `identity_unverified`, `credit_too_low`, `credential_missing`, `already_exists`, `name_reserved`,
+        `cap_accounts`.
+        """
         operator = here.get(Operator, self.operator_id)
         if here.get(Person, operator.answerable_person).closed_at is not None:
             raise Refusal(Code.PERSON_CLOSED)
         require_identity(here, operator)
-        require_class(operator, self.klass)
+        require_credit(here, operator, "account_credit_min")
+        require_class(here, operator, self.klass)
         if here.find(Account, self.account_id) is not None:
             raise Refusal(Code.ALREADY_EXISTS)
         if here.find(NamedAccount, name_key(self.name)) is not None:
             raise Refusal(Code.NAME_RESERVED, pointer="/name")
-        cap = accounts_cap(here.policy, operator)
-        if operator.account_count >= cap:
-            raise Refusal(Code.CAP_ACCOUNTS, cap=cap, count=operator.account_count)
+        require_room(here, operator)
         account = Account(
             account_id=self.account_id,
             name=self.name,
@@ -142,11 +147,17 @@ class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accep
     reason: Reason | None = None
     note: Note | None = None
 
+    def more(self, here: Situation) -> Sequence[Need]:
+        """Also what the operator may show for the class."""
+        account = here.find(Account, self.account_id)
+        shown = [] if account is None else [Need(CredentialsOf, (account.operator_id,))]
+        return [*super().more(here), *shown]
+
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `identity_unverified`, `credential_missing`, `already_in_state`."""
         account, operator = self.account(here), self.operator(here)
         require_identity(here, operator)
-        require_class(operator, account.klass)
+        require_class(here, operator, account.klass)
         if account.accepted_at is not None:
             raise Refusal(Code.ALREADY_IN_STATE)
         ranked = account.ranked(here, self.credit_level(here), first=True)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from service.action import Change, Effect, Id, Need, Note, Reason, Situation
+from service.domain.caps import Cap, over, tier_cap
 from service.domain.groups.bars import Bar
+from service.domain.groups.caps import caps_needs, may_join_more
 from service.domain.groups.facts import ADMIN, MEMBER, OUTSIDE, OWNER, Group, GroupAction, Role, rank_of
 from service.domain.groups.mutes import Mute, sooner, text_of
 from service.domain.groups.requests import JoinRequest
@@ -15,7 +17,7 @@ from service.errors import Code, Refusal
 
 if TYPE_CHECKING:
     from service.caller import Caller
-    from service.policy import Terms
+    from service.policy import Policy, Terms
 
 
 def waiting(here: Situation, group_id: str, person_id: str) -> JoinRequest | None:
@@ -37,18 +39,26 @@ def unbarred(here: Situation, group_id: str, person_id: str) -> None:
         raise Refusal(Code.BARRED, until=text_of(bar.until))
 
 
+def members_cap(policy: Policy, group: Group) -> Cap:
+    """How many may be inside: the capacity its owner asked for, or what the tier allows where that is less (G4)."""
+    asked, allowed = Cap(group.capacity, "group.capacity"), tier_cap(policy, "member_cap", group.tier)
+    return asked if allowed is None or asked.value <= allowed.value else allowed
+
+
 def has_room(here: Situation, group: Group) -> None:
     """Refuse `cap_members` at capacity, or at what the tier allows where that is less: joining stops, nobody goes (S083)."""
-    cap = group.capacity
-    allowed = here.policy.tier_effect("group", "member_cap", group.tier)
-    if isinstance(allowed, int):
-        cap = min(cap, allowed)
-    if group.member_count >= cap:
-        raise Refusal(Code.CAP_MEMBERS, cap=cap, count=group.member_count)
+    cap = members_cap(here.policy, group)
+    if group.member_count >= cap.value:
+        raise over(Code.CAP_MEMBERS, cap, group.member_count, here.policy)
 
 
 class _OfJoiner(GroupAction, frozen=True, kw_only=True):
-    """An act by which somebody outside comes nearer: looks at his bar, request and mute as well."""
+    """An act by which somebody outside comes nearer: looks at his bar, request and mute as well.
+
+    `asks_cap`: whether the groups he is in already count against it (S085).
+    """
+
+    asks_cap: ClassVar[bool] = False
 
     def joiner(self, caller: Caller) -> str:
         """The person who is to come in."""
@@ -61,8 +71,9 @@ class _OfJoiner(GroupAction, frozen=True, kw_only=True):
             Need(Bar, pair),
             Need(JoinRequest, pair, write=True),
             Need(Mute, pair),
-            # Locked: nobody joins while he is being closed.
+            # Locked: nobody joins while he is being closed, or joins elsewhere.
             *([Need(Person, (pair[1],), write=True)] if pair[1] else []),
+            *(caps_needs(pair[1]) if pair[1] and self.asks_cap else []),
         ]
 
 
@@ -95,9 +106,10 @@ class _OnJoiner(_OfJoiner, frozen=True, kw_only=True):
 class JoinGroup(_ByJoiner, frozen=True, kw_only=True, tag="group.join"):
     """Come in: where the door is open, by a link, or invited. An unexpired mute holds again (S026).
 
-    `by_link`: the backend says that the person came by a link of the group that is valid. S085 counts the groups joined
-    here, and a freeze of joining stops it here.
+    `by_link`: the backend says that the person came by a link of the group that is valid. A freeze of joining stops it here.
     """
+
+    asks_cap: ClassVar[bool] = True
 
     by_link: bool = False
 
@@ -105,7 +117,9 @@ class JoinGroup(_ByJoiner, frozen=True, kw_only=True, tag="group.join"):
         return {"by_link": self.by_link}
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `unknown`, `barred`, `already_in_state` (his request waits), `approval_needed`, `cap_members`."""
+        """Refuses `unknown`, `barred`, `already_in_state` (his request waits), `approval_needed`, `cap_members`,
+        `cap_groups_joined`.
+        """
         del terms
         group, person = self.group(here), here.caller.person_id
         request = self.known(here)
@@ -117,12 +131,13 @@ class JoinGroup(_ByJoiner, frozen=True, kw_only=True, tag="group.join"):
 
 
 class RequestJoin(_ByJoiner, frozen=True, kw_only=True, tag="group.request_join"):
-    """Ask to be let in where joining goes by approval. S085 counts the groups joined here as well."""
+    """Ask to be let in where joining goes by approval."""
 
     writes_group: ClassVar[bool] = False
+    asks_cap: ClassVar[bool] = True
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `unknown`, `barred`, `already_in_state` (one waits), `not_in_state` (nobody approves here)."""
+        """Refuses `unknown`, `barred`, `already_in_state` (one waits), `not_in_state` (nobody approves here), `cap_groups_joined`."""
         del terms
         person = here.caller.person_id
         request = self.known(here)
@@ -131,6 +146,7 @@ class RequestJoin(_ByJoiner, frozen=True, kw_only=True, tag="group.request_join"
             raise Refusal(Code.ALREADY_IN_STATE)
         if self.group(here).join_mode != "approval":
             raise Refusal(Code.NOT_IN_STATE, join_mode=self.group(here).join_mode)
+        may_join_more(here, person)
         return opened(here, self.group_id, person, None)
 
 
@@ -155,10 +171,14 @@ class InvitePerson(_OnJoiner, frozen=True, kw_only=True, tag="group.invite"):
 
 
 class AdmitPerson(_OnJoiner, frozen=True, kw_only=True, tag="group.admit"):
-    """Say yes to a request to join; a request is answered once (S049). S085 counts the groups joined here as well."""
+    """Say yes to a request to join; a request is answered once (S049)."""
+
+    asks_cap: ClassVar[bool] = True
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `person_closed`, `barred`, `request_handled` (also where none was made), `cap_members`."""
+        """Refuses `person_closed`, `barred`, `request_handled` (also where none was made), `cap_members`,
+        `cap_groups_joined`.
+        """
         del terms
         living(here, self.person_id)
         unbarred(here, self.group_id, self.person_id)
@@ -273,6 +293,7 @@ def entered(
 ) -> Change:
     """The change by which a person is inside: counted, his request ended, his unexpired mute in force (S026, S048)."""
     has_room(here, group)
+    may_join_more(here, person_id)
     after = group.with_(member_count=group.member_count + 1)
     role = Role(
         by_record=here.record_id,

@@ -21,6 +21,9 @@ from service.action import (
     Subject,
 )
 from service.domain import staff
+from service.domain.caps import Cap, over, tier_cap
+from service.domain.credit import Credit
+from service.domain.groups.caps import caps_needs, creditworthy, level_of, may_own_more
 from service.domain.groups.facts import (
     OWNER,
     Group,
@@ -56,16 +59,13 @@ def code_of(record_id: str) -> str:
 
 def within_cap(policy: Policy, capacity: int) -> None:
     """Refuse `cap_members` for a capacity above what the heaviest tier allows; below it, floors fit the tier (S083, S085)."""
-    highest = policy.tier_effect("group", "member_cap", 4)
-    if isinstance(highest, int) and capacity > highest:
-        raise Refusal(Code.CAP_MEMBERS, pointer="/capacity", cap=highest, count=capacity)
+    highest = tier_cap(policy, "member_cap", 4)
+    if highest is not None and capacity > highest.value:
+        raise over(Code.CAP_MEMBERS, highest, capacity, policy, pointer="/capacity")
 
 
 def weigh_founder(founder: Person) -> None:
-    """Refuse whoever may not found or own a group: unverified (S045), a bot (P3).
-
-    S046 and S047 weigh credit against the tier's minimum, and groups owned against the cap, here as well.
-    """
+    """Refuse whoever may not found or own a group: unverified (S045), a bot (P3)."""
     if founder.identity_status != "verified":
         raise Refusal(Code.IDENTITY_UNVERIFIED)
     if founder.bot:
@@ -105,7 +105,7 @@ class RegisterGroup(Action, frozen=True, kw_only=True, tag="group.register"):
 
     def needs(self, caller: Caller) -> Sequence[Need]:
         owner = self._owner(caller)
-        founder = [] if owner is None else [Need(Person, (owner,), write=True)]
+        founder = [] if owner is None else caps_needs(owner)
         return [*founder, Need(Group, (self.group_id,), write=True), *staff.needs_of(caller)]
 
     def stand(self, here: Situation) -> Stand:
@@ -129,13 +129,18 @@ class RegisterGroup(Action, frozen=True, kw_only=True, tag="group.register"):
         )
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `identity_unverified`, `not_eligible`, `already_exists`, `capacity_below_members`, `cap_members`."""
+        """Refuses `identity_unverified`, `not_eligible`, `credit_too_low`, `already_exists`, `capacity_below_members`,
+        `cap_members`, `cap_groups_owned`.
+
+        An import is weighed like a founding (S046): nobody gets more groups by it than he may have.
+        """
         del terms
         founder = here.get(Person, self._owner(here.caller) or "")
         weigh_founder(founder)
+        group = self._group(here, founder)
+        creditworthy(here.policy, level_of(here, founder.person_id), group.tier)
         if here.find(Group, self.group_id) is not None:
             raise Refusal(Code.ALREADY_EXISTS)
-        group = self._group(here, founder)
         if group.member_count > group.capacity:
             raise Refusal(
                 Code.CAPACITY_BELOW_MEMBERS,
@@ -144,6 +149,7 @@ class RegisterGroup(Action, frozen=True, kw_only=True, tag="group.register"):
                 count=group.member_count,
             )
         within_cap(here.policy, group.capacity)
+        may_own_more(here, founder.person_id)
         owner = Role(
             by_record=here.record_id,
             person_id=founder.person_id,
@@ -245,9 +251,8 @@ class UpdateGroupFacts(GroupAction, frozen=True, kw_only=True, tag="group.update
             if self.member_count < office:
                 raise Refusal(Code.MALFORMED, pointer="/member_count", why="fewer than those in office")
             if self.member_count > before.capacity:
-                raise Refusal(
-                    Code.CAP_MEMBERS, pointer="/member_count", cap=before.capacity, count=self.member_count
-                )
+                cap = Cap(before.capacity, "group.capacity")
+                raise over(Code.CAP_MEMBERS, cap, self.member_count, here.policy, pointer="/member_count")
         after = ranked(here, before.with_(**self.asked()))
         return changed(here, before, after)
 
@@ -276,16 +281,24 @@ class UpdateGroupProfile(GroupAction, frozen=True, kw_only=True, tag="group.upda
         }
         return {name: value for name, value in facts.items() if value is not None}
 
-    def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `refused` (capacity, by an admin), `capacity_below_members`, `cap_members` (above the heaviest tier).
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        """Also the owner's credit, where he asks for another capacity."""
+        asks = self.capacity is not None and caller.kind == "person"
+        return [*super().needs(caller), *([Need(Credit, ("person", caller.person_id))] if asks else [])]
 
-        A larger capacity that asks more of the owner's credit is weighed here (S046).
+    def change(self, here: Situation, terms: Terms) -> Change:
+        """Refuses `refused` (capacity, by an admin), `credit_too_low` (a larger capacity, for the tier it gives, S046),
+        `capacity_below_members`, `cap_members` (above the heaviest tier).
         """
         del terms
         before = self.group(here)
         if self.capacity is not None:
             if self.my_rank(here) < OWNER:
                 raise Refusal(Code.REFUSED, pointer="/capacity", why="capacity is for the owner")
+            if self.capacity > before.capacity:
+                tier = ranked(here, self._asked_for(before)).tier
+                found = level_of(here, here.caller.person_id)
+                creditworthy(here.policy, found, tier, pointer="/capacity")
             if self.capacity < before.member_count:
                 raise Refusal(
                     Code.CAPACITY_BELOW_MEMBERS,
@@ -294,12 +307,7 @@ class UpdateGroupProfile(GroupAction, frozen=True, kw_only=True, tag="group.upda
                     count=before.member_count,
                 )
             within_cap(here.policy, self.capacity)
-        facts = self.asked()
-        if "class" in facts:
-            facts["klass"] = facts.pop("class")
-        if self.name is not None:
-            facts["name"] = self.name
-        after = ranked(here, before.with_(**facts))
+        after = ranked(here, self._asked_for(before))
         change = changed(here, before, after)
         if after.name != before.name:
             change.personal = {"name": after.name, "name_before": before.name}
@@ -308,6 +316,14 @@ class UpdateGroupProfile(GroupAction, frozen=True, kw_only=True, tag="group.upda
             Effect("group.profile_changed", {"group_id": self.group_id, "name": after.name, **_public(after)})
         )
         return change
+
+    def _asked_for(self, group: Group) -> Group:
+        facts = self.asked()
+        if "class" in facts:
+            facts["klass"] = facts.pop("class")
+        if self.name is not None:
+            facts["name"] = self.name
+        return group.with_(**facts)
 
 
 def changed(here: Situation, before: Group, after: Group) -> Change:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from service.action import Change, Effect, Id, Need, Note, Reason, Situation
+from service.domain.caps import over, tier_cap
 from service.domain.groups.facts import ADMIN, MEMBER, GroupAction, Role
 from service.domain.groups.mutes import Mute, sooner
 from service.domain.people import Person
@@ -46,10 +47,9 @@ class AppointAdmin(GroupAction, frozen=True, kw_only=True, tag="group.appoint"):
         if role.rank == ADMIN:
             raise Refusal(Code.ALREADY_IN_STATE)
         group = self.group(here)
-        cap = here.policy.tier_effect("group", "admins_cap", group.tier)
-        if isinstance(cap, int) and group.admin_count >= cap:
-            source = f"group.effect.admins_cap.{group.tier}"
-            raise Refusal(Code.CAP_ADMINS, cap=cap, count=group.admin_count, source=source)
+        cap = tier_cap(here.policy, "admins_cap", group.tier)
+        if cap is not None and group.admin_count >= cap.value:
+            raise over(Code.CAP_ADMINS, cap, group.admin_count, here.policy)
         after = group.with_(admin_count=group.admin_count + 1)
         office = Role(
             by_record=here.record_id,

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any, NamedTuple
 
 from service.action import Change, Effect, Need, Situation, Subject
+from service.domain.groups.caps import beyond_means, caps_needs
 from service.domain.groups.facts import ADMIN, MEMBER, OUTSIDE, OWNER, STANDING_OF, Group, Role, rank_of
 from service.domain.groups.mutes import Mute
 from service.domain.people import Person
@@ -18,17 +19,26 @@ def heir_needs(group_id: str, person_id: str) -> list[Need]:
     The person is locked: nobody closes or becomes a bot between the look and the commit.
     """
     return [
-        Need(Person, (person_id,), write=True),
+        *caps_needs(person_id),
         Need(Role, (group_id, person_id)),
         Need(Mute, (group_id, person_id), write=True),
     ]
 
 
 def unfit(here: Situation, group_id: str, person_id: str) -> str | None:
-    """Why a person cannot own this group now (S068); None: he can.
+    """Why a person cannot own this group now, credit and cap of owned groups included (S068); None: he can.
 
-    What the platform imposed on a person, his credit and his cap of owned groups are asked here too (S060, S068).
+    What the platform imposed on a person is asked here too (S060, S068).
     """
+    why = unfit_as_member(here, group_id, person_id)
+    if why is not None:
+        return why
+    beyond = beyond_means(here, person_id, here.get(Group, group_id).tier)
+    return None if beyond is None else "capped" if beyond == Code.CAP_GROUPS_OWNED else beyond.value
+
+
+def unfit_as_member(here: Situation, group_id: str, person_id: str) -> str | None:
+    """Why a person cannot own this group, whatever his credit; None: nothing but that can stand in his way."""
     if rank_of(here, group_id, person_id) == OUTSIDE:
         return "not_member"
     return unfit_anywhere(here.find(Person, person_id))

@@ -11,8 +11,16 @@ import msgspec
 from service.action import Change, Effect, Id, Need, Note, Reason, Situation, Stand, Subject
 from service.clock import instant_text, parse_instant
 from service.domain import staff
+from service.domain.groups.caps import creditworthy, level_of
 from service.domain.groups.facts import OUTSIDE, Group, GroupAction, Role, rank_of
-from service.domain.ownership.handover import hand_over, heir_needs, leave_ownerless, unfit, unfit_anywhere
+from service.domain.ownership.handover import (
+    hand_over,
+    heir_needs,
+    leave_ownerless,
+    unfit,
+    unfit_anywhere,
+    unfit_as_member,
+)
 from service.domain.people import Person
 from service.domain.staff import Staff
 from service.errors import Code, Refusal
@@ -270,9 +278,11 @@ class AssignOwner(GroupAction, frozen=True, kw_only=True, tag="group.assign_owne
         return None if someone is None else someone.person_id
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `not_eligible`, `not_in_state`, `consent_missing`."""
+        """Refuses `not_eligible` (also at his cap of owned groups), `credit_too_low`, `not_in_state`, `consent_missing`."""
         del terms
         group = self.group(here)
+        if unfit_as_member(here, self.group_id, self.person_id) is None:
+            creditworthy(here.policy, level_of(here, self.person_id), group.tier)
         why = unfit(here, self.group_id, self.person_id)
         if why is not None:
             raise Refusal(Code.NOT_ELIGIBLE, why=why)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from service.action import Change, Effect, Id, Need, Situation, Subject
 from service.clock import instant_text
 from service.domain import staff
+from service.domain.caps import over, tier_cap
+from service.domain.groups.caps import creditworthy, level_of, may_own_more
 from service.domain.groups.facts import ADMIN, MEMBER, OUTSIDE, Group, GroupAction, Offer, Role, rank_of
 from service.domain.ownership.handover import (
     freshly_verified,
     hand_over,
     heir_needs,
-    unfit,
     unfit_anywhere,
+    unfit_as_member,
 )
 from service.domain.people import Person
 from service.errors import Code, Refusal
@@ -139,23 +141,26 @@ class AcceptTransfer(_Answer, frozen=True, kw_only=True, tag="group.accept_trans
         return [Need(Role, (self.group_id, group.owner_id)), Need(Person, (group.owner_id,))]
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `not_eligible`, `offer_lapsed`, `transfer_resting`, `verification_stale`, `cap_admins`.
+        """Refuses `not_eligible`, `credit_too_low`, `offer_lapsed`, `transfer_resting`, `verification_stale`, `cap_admins`,
+        `cap_groups_owned`.
 
         Open cases and measures block it here too (S060).
         """
         del terms
         group, heir = self.group(here), here.caller.person_id
-        why = unfit(here, self.group_id, heir)
+        why = unfit_as_member(here, self.group_id, heir)
         if why is not None:
             raise Refusal(Code.NOT_ELIGIBLE, why=why)
+        creditworthy(here.policy, level_of(here, heir), group.tier)
         offer = open_offer(here, group)
         rested(here, group)
         freshly_verified(here, here.get(Person, heir))
         becomes = ADMIN if offer.old_owner_becomes == "admin" else MEMBER
         admins = group.admin_count - int(rank_of(here, self.group_id, heir) == ADMIN)
-        cap = here.policy.tier_effect("group", "admins_cap", group.tier)
-        if becomes == ADMIN and isinstance(cap, int) and admins >= cap:
-            raise Refusal(Code.CAP_ADMINS, cap=cap, count=admins)
+        cap = tier_cap(here.policy, "admins_cap", group.tier)
+        if becomes == ADMIN and cap is not None and admins >= cap.value:
+            raise over(Code.CAP_ADMINS, cap, admins, here.policy)
+        may_own_more(here, heir)
         return hand_over(here, group, heir, old_becomes=becomes, transferred_at=here.at)
 
 
