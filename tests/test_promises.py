@@ -102,6 +102,8 @@ WORDS = {
         "credential",
         "reference",
     ): "number of the document, or the issuer's; what looks like a number of a person is refused",
+    ("cosignature", "line"): "a witness's signature of a checkpoint",
+    ("cosignature", "vkey"): "the key of a witness",
     ("filing", "authority"): "an authority",
     ("filing", "receipt"): "what the authority gave for it",
     ("groups", "name"): "the name of a group",

@@ -12,11 +12,13 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Self
@@ -31,6 +33,7 @@ STOP_SECONDS = 4
 
 _ACCOUNT = "pgserver"
 _SOCKET = ".s.PGSQL.5432"
+_INTERRUPTS = (signal.SIGTERM, signal.SIGINT)
 _LONGEST_SOCKET = 100
 _PARAMETERS = {
     "listen_addresses": "",
@@ -295,7 +298,7 @@ def _launch(folder: Path, socket_folder: Path, user: str | None, parameters: Map
 
 def _run(user: str | None, program: str, *args: object) -> "subprocess.CompletedProcess[str]":
     """Run one of the server's programs; its output goes to files, since the server would hold a pipe open."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said, _undisturbed():
         done = subprocess.run(  # noqa: S603  our own binary, no input from outside
             [_bin() / program, *map(str, args)],
             stdin=subprocess.DEVNULL,
@@ -308,6 +311,23 @@ def _run(user: str | None, program: str, *args: object) -> "subprocess.Completed
         )
         said.seek(0)
         return subprocess.CompletedProcess(done.args, done.returncode, said.read(), "")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold SIGTERM and Ctrl-C back until the program has ended: cut off, it would leave what it started behind it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {one: signal.signal(one, lambda signum, _: came.append(signum)) for one in _INTERRUPTS}
+    try:
+        yield
+    finally:
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
