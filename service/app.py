@@ -48,6 +48,7 @@ from service.founding import adopt_first_edition
 from service.outbox import Outbox
 from service.settings import Settings
 from service.sweep import Sweep
+from service.trail.beginning import began_us
 from service.trail.cosigning import Cosigning, quorum_of, witnesses_of
 from service.trail.exporter import Exporter
 from service.trail.keys import TrailKeys
@@ -119,7 +120,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             cosigning = app.state.cosigning = Cosigning(db, witnesses, watch)
             sequencer.on_publish = cosigning.tell
             genesis = await sequencer.start()
-            door.receipts = Receipts(genesis, keys)
+            async with db.read() as reader:
+                since_us = await began_us(reader) if genesis.prev else 0
+            door.receipts = Receipts(genesis, keys, since_us=since_us)
             if settings.sequence_seconds:
                 await cosigning.refuse_set_back()
             app.state.exporter = Exporter(

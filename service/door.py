@@ -363,7 +363,10 @@ class Door:
         """The answer with the receipt of its record, once that is committed: a member more, the same bytes each time."""
         if answer.record is None or self.receipts is None:
             return answer
-        body = answer.body[:-1] + b',"receipt":' + self.receipts.receipt(answer.record) + b"}"
+        receipt = self.receipts.receipt(answer.record)
+        if receipt is None:
+            return answer
+        body = answer.body[:-1] + b',"receipt":' + receipt + b"}"
         return msgspec.structs.replace(answer, body=body, record=None)
 
     async def _refuse_alone(self, asked: Asked, refusal: Refusal) -> None:

@@ -232,7 +232,9 @@ async def read_receipt(request: Request[Any, Any, Any]) -> Response[bytes]:
     if body is None:
         raise Refusal(Code.UNKNOWN)
     door: Door = state.door
-    receipt = door.receipts.receipt(body) if door.receipts is not None else b"null"
+    receipt = None if door.receipts is None else door.receipts.receipt(body)
+    if receipt is None:
+        raise Refusal(Code.UNKNOWN)
     return Response(receipt + b"\n", media_type="application/json", headers=_PRIVATE)
 
 

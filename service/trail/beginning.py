@@ -47,6 +47,12 @@ async def entry_0(db: Reader) -> Genesis | None:
     return genesis
 
 
+async def began_us(db: Reader) -> int:
+    """When the log that stands began: the time of entry 0, microseconds since 1970 UTC."""
+    [row] = await stored.sql.entries(db, start=0, end=1)
+    return decode(row["entry"]).time_us
+
+
 async def refuse_set_back(db: Reader, file: Kept, origin: str, genesis: Genesis | None, size: int) -> None:
     """Raise LogRefused where the last signed checkpoint speaks of a larger log, another tree or another log."""
     kept = file.read()

@@ -13,14 +13,20 @@ from service.trail.record import record_hash
 class Receipts:
     """Signs for one log. The same record always gives the same bytes."""
 
-    def __init__(self, genesis: Genesis, keys: TrailKeys) -> None:
-        """`genesis` is entry 0 of the log: it holds its name, the receipt key and how late a record may come."""
+    def __init__(self, genesis: Genesis, keys: TrailKeys, *, since_us: int = 0) -> None:
+        """`genesis` is entry 0 of the log: it holds its name, the receipt key and how late a record may come.
+
+        `since_us`: nothing is promised of records older than this, which belong to a log that this one replaced.
+        """
         self._genesis = genesis
+        self._since_us = since_us
         self._signer = Signer(genesis.receipt_key.name, keys.receipt_seed)
 
-    def receipt(self, body: bytes) -> bytes:
-        """The receipt of the record with these bytes, as canonical JSON: note and record."""
+    def receipt(self, body: bytes) -> bytes | None:
+        """The receipt of the record with these bytes, as canonical JSON: note and record. None: of an earlier log."""
         told = msgspec.json.decode(body, type=_Told)
+        if told.ts_us < self._since_us:
+            return None
         text = str(
             Promise(self._genesis.origin, told.id, record_hash(body), told.ts_us, self._genesis.mmd_us)
         )

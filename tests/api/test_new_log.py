@@ -97,6 +97,9 @@ async def test_after_a_restore_the_refusal_names_the_command_and_the_command_cur
         assert genesis.prev == {"origin": last.origin, "root": last.root.hex(), "size": last.size}
         await mute(later, 80)
         await later.publish()
+        # The new log promises nothing of what the ended one held.
+        old = (await later.records())[0]["id"]
+        await later.refused("unknown", "im", "GET", f"/v1/records/{old}/receipt")
         body = {"subject_type": "group", "subject_id": "g", "purpose": "case 17"}
         answer = await later.ask("au", "POST", "/v1/trail-exports", body)
         (tmp_path / "bundle").write_bytes(answer.content)
