@@ -16,7 +16,7 @@ class Receipts:
     def __init__(self, genesis: Genesis, keys: TrailKeys, *, since_us: int = 0) -> None:
         """`genesis` is entry 0 of the log: it holds its name, the receipt key and how late a record may come.
 
-        `since_us`: nothing is promised of records older than this, which belong to a log that this one replaced.
+        `since_us`: nothing is promised of records up to this, which belong to a log that this one replaced.
         """
         self._genesis = genesis
         self._since_us = since_us
@@ -25,7 +25,7 @@ class Receipts:
     def receipt(self, body: bytes) -> bytes | None:
         """The receipt of the record with these bytes, as canonical JSON: note and record. None: of an earlier log."""
         told = msgspec.json.decode(body, type=_Told)
-        if told.ts_us < self._since_us:
+        if told.ts_us <= self._since_us:
             return None
         text = str(
             Promise(self._genesis.origin, told.id, record_hash(body), told.ts_us, self._genesis.mmd_us)
