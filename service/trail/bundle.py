@@ -5,7 +5,6 @@ database between two lines. `write_bundle` drives it from a `Source` that answer
 the indices shown and the ids referred to stay in memory.
 """
 
-import json
 from array import array
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,8 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from service.trail.entry import FORMAT
 from service.trail.merkle import gaps, prove_consistency, prove_leaves, prove_range
 from service.trail.note import to_base64
@@ -21,6 +22,17 @@ from service.trail.record import canonical
 
 HASHES_IN_A_LINE: Final = 4_096
 LINE_BYTES: Final = 1_048_576
+
+
+class _Named(msgspec.Struct):
+    """What of a record decides which others are cited."""
+
+    id: str
+    links: list[str]
+
+
+_read = msgspec.json.Decoder(_Named).decode
+_spell = msgspec.json.Encoder(order="sorted").encode
 
 
 class BundleError(ValueError):
@@ -126,11 +138,11 @@ class BundleWriter:
         body = None if shown.record is None else to_base64(shown.record)
         deleting = {by for by in (*shown.withheld.values(), shown.gone) if by is not None}
         if shown.record is not None:
-            record = json.loads(shown.record)
-            self._ids.add(record["id"])
-            self.needed.discard(record["id"])
-            self.linked.discard(record["id"])
-            self.linked.update(link for link in record["links"] if link not in self._ids)
+            record = _read(shown.record)
+            self._ids.add(record.id)
+            self.needed.discard(record.id)
+            self.linked.discard(record.id)
+            self.linked.update(link for link in record.links if link not in self._ids)
         self.needed.update(deleting - self._ids)
         self._entry(
             kind,
@@ -151,7 +163,9 @@ class BundleWriter:
         self._line(kind, entry=to_base64(entry), index=index, **members)
 
     def _line(self, kind: str, **members: Any) -> None:
-        line = canonical({"kind": kind, **members}) + b"\n"
+        said = {"kind": kind, **members}
+        # Only personal values can be spelled in more than one way; all else is base64, digits and ids.
+        line = (canonical(said) if members.get("fields") else _spell(said)) + b"\n"
         if len(line) > LINE_BYTES:
             raise BundleError(f"a line of kind {kind} would be longer than {LINE_BYTES} bytes")
         self._lines += 1

@@ -11,6 +11,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from service.db import Db, Reader, queries
 from service.trail import stored
 from service.trail.bundle import BundleWriter, Shown
@@ -19,16 +21,24 @@ from service.trail.fields import SealError, open_sealed
 from service.trail.keys import TrailKeys
 from service.trail.merkle import EMPTY_ROOT, Frontier, blocks, leaf, prove_inclusion
 from service.trail.note import Checkpoint, Note, Vkey, to_base64
-from service.trail.record import parse
 
 sql = queries(__file__)
 _FIELD_PURPOSE = "record.field"
-_AT_ONCE = 100
+_AT_ONCE = 500
 """Records are read so many at a time; between two of these others have their turn."""
 _ATTEMPTS = 100
 _PAUSE_SECONDS = 0.05
 _COSIGNED_SECONDS = 3.0
 """How long an export waits for witnesses to sign the newest checkpoint, where they signed the one before it."""
+
+
+class _Fields(msgspec.Struct):
+    """The commitments of a record."""
+
+    sd: dict[str, str]
+
+
+_read = msgspec.json.Decoder(_Fields).decode
 
 
 class NotPublished(Exception):
@@ -164,8 +174,7 @@ class Exporter:
                 found.append(Shown(row["idx"], row["entry"], None, gone=row["retired_by"]))
                 continue
             shown, by = fields.get(row["rid"], {}), deleted.get(row["rid"], {})
-            names: Any = parse(row["body"])["sd"]
-            withheld = {name: by.get(name) for name in names.keys() - shown.keys()}
+            withheld = {name: by.get(name) for name in _read(row["body"]).sd.keys() - shown.keys()}
             found.append(Shown(row["idx"], row["entry"], row["body"], shown, withheld))
         return found
 
