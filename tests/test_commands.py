@@ -251,7 +251,7 @@ def test_a_house_where_nobody_could_agree_is_not_founded(
     assert words in done.stderr
 
 
-@pytest.mark.parametrize("args", [["found"], ["keys"], ["keys", "issue"], ["keys", "rotate"], ["policy"], ["policy", "diff"], ["openapi"], ["export"], ["replay"], ["filings"], ["filings", "missing"], ["receipt"], ["receipt", "verify"]])  # fmt: skip
+@pytest.mark.parametrize("args", [["found"], ["keys"], ["keys", "issue"], ["keys", "rotate"], ["policy"], ["policy", "diff"], ["openapi"], ["export"], ["replay"], ["filings"], ["filings", "missing"], ["measures"], ["measures", "list"], ["measures", "dormant"], ["receipt"], ["receipt", "verify"]])  # fmt: skip
 def test_every_command_explains_itself(args: list[str]) -> None:
     """--help needs neither key nor database."""
     shown = mandate(*args, "--help")
