@@ -215,7 +215,7 @@ def test_measures_and_the_dormant_are_listed_by_command(served: Served, tokens: 
     assert mandate("measures", "dormant", "--stage", "warned", **env).stdout == "No account is dormant.\n"
     for args in (("list", "--code", "P_FIELD_SUSPEND", "--ended"), ("dormant",)):
         assert json.loads(mandate("measures", *args, "--output", "json", **env).stdout) == []
-        assert mandate("measures", *args, "--output", "csv", **env).stdout == ""
+        assert mandate("measures", *args, "--output", "csv", **env).stdout.strip() == ""
     assert mandate("measures", "list", "--at", "2026-11-02T08:00:00Z", "--ended", **env).returncode == 2
     wrong = mandate("measures", "dormant", **(env | {"MANDATE_KEY": "mk_wrong"}))
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)

@@ -1,258 +1,21 @@
 """Measures: imposed in one way with reasons, ended in one way, in force at any instant that is asked about."""
 
-import csv
 import datetime as dt
-import io
-from typing import Any
 
-import msgspec
 import pytest
 
 from service.clock import instant_text
-from service.domain.accounts.facts import Account
-from service.domain.measures.acts import ExpireMeasure, ImposeMeasure
+from service.domain.measures.acts import ImposeMeasure
 from service.domain.measures.licensing import ExpireCredential
-from service.policy import digest
-from tests.kit import MORNING, POLICIES, House, record_named
+from tests.kit import House, record_named
+from tests.measuring import END, PAUSE, accept, adopted, arranged, expired, in_force, may, paused, swept
 
 pytestmark = pytest.mark.anyio
-
-REF = "b2d0c6b1-6f0e-4d1c-9a53-7c1e84f2a905"
-VERIFIED = {"status": "verified", "methods": ["credit_code", "mobile"], "identity_ref": REF}
-END = dt.datetime(2026, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
-SHOWN = {
-    "kind": "health",
-    "reference": "京卫网审〔2026〕第 0042 号",
-    "valid_from": "2026-01-01T00:00:00.000Z",
-    "valid_until": instant_text(END),
-}
-PAUSE = "P_DORMANT_PAUSE"
 
 
 @pytest.fixture
 async def clinic(house: House) -> House:
-    """Operator o, for which ann answers, runs the health account `clinic` and the life account `tea`; its credential ends at END."""
-    await house.has_people("ann", "ben")
-    body = {"operator_id": "o", "kind": "media", "name": "某某健康", "jurisdiction": "CN-110000"}
-    await house.do("ann", "POST", "/v1/operators", body)
-    await house.do("im", "PUT", "/v1/operators/o/identity", VERIFIED)
-    await accept(house)
-    for account, klass in (("clinic", "health"), ("tea", "life")):
-        known = {"operator_id": "o", "name": f"name {account}", "jurisdiction": "CN-110000"}
-        await house.do("ann", "POST", "/v1/accounts", {"account_id": account, "class": klass} | known)
-        await house.do("cl", "POST", f"/v1/accounts/{account}/acceptance", {})
-    return house
-
-
-async def accept(house: House, **facts: Any) -> dict[str, Any]:
-    """A credential shown by ann and accepted."""
-    receipt = await house.do("ann", "POST", "/v1/operators/o/credentials", SHOWN | facts)
-    return await house.do(
-        "cl", "POST", f"/v1/credentials/{receipt['result']['credential_id']}/acceptance", {}
-    )
-
-
-async def expired(house: House) -> str:
-    """Let the credential end by time; return the id of the measure on `clinic`."""
-    house.clock.set(END + dt.timedelta(milliseconds=1))
-    await house.sweep()
-    [measure] = await in_force(house, "clinic")
-    return str(measure)
-
-
-async def swept(house: House) -> list[str]:
-    """Let time act; return what it did to credentials, measures and accounts, in order."""
-    before = len(await house.records())
-    await house.sweep()
-    done = [one["act"] for one in (await house.records())[before:]]
-    return [act for act in done if act not in {"credit.recover", "retention.purge"}]
-
-
-async def in_force(house: House, account: str, at: dt.datetime | None = None) -> list[str]:
-    """The ids of the measures in force on an account, now or at an instant."""
-    query = f"?target_type=account&target_id={account}&in_force=true"
-    asked = "" if at is None else f"&at={instant_text(at)}"
-    found = await house.do("mo", "GET", f"/v1/measures{query}{asked}")
-    return [one["measure_id"] for one in found["items"]]
-
-
-async def may(house: House, account: str, use: str = "publish") -> bool:
-    """Whether an account may be used so now, as the backend is told."""
-    answer = await house.do("im", "GET", f"/v1/accounts/{account}/uses")
-    [taken] = [one for one in answer["uses"] if one["use"] == use]
-    return bool(taken["may"])
-
-
-async def adopted(house: House, **changes: dict[str, str]) -> None:
-    """Bring an edition into force in which some measures (by code) have other columns; an hour passes.
-
-    The credential of `clinic` lasts for years, so that time has nothing to do but what follows from the change.
-    """
-    await accept(house, valid_until="2029-12-31T00:00:00Z")
-    files = {path.name: path.read_text(encoding="utf-8") for path in sorted(POLICIES.iterdir())}
-    rows = list(csv.DictReader(io.StringIO(files["measures.csv"])))
-    written = io.StringIO()
-    writer = csv.DictWriter(written, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row | changes.get(row["code"], {}) for row in rows)
-    files["measures.csv"] = written.getvalue()
-    found = digest({name: text.encode() for name, text in files.items()})
-    when = house.clock.now() + dt.timedelta(hours=1)
-    body = {"digest": found, "effective_at": instant_text(when), "files": files}
-    receipt = await house.do("co", "POST", "/v1/editions", body)
-    await house.do("ap", "POST", f"/v1/approvals/{receipt['result']['approval_id']}/grant")
-    await house.app.state.editions.refresh()
-    house.clock.set(when)
-
-
-async def paused(house: House) -> list[str]:
-    """Let `tea` fall dormant and be paused; return the measures then in force on it."""
-    await house.do("im", "PATCH", "/v1/accounts/tea", {"last_used_at": instant_text(house.clock.now())})
-    for days in (150, 33):
-        house.clock.advance(days * 86_400)
-        # Only one of the two lies idle; the other may publish still.
-        await house.do(
-            "im", "PATCH", "/v1/accounts/clinic", {"last_used_at": instant_text(house.clock.now())}
-        )
-        await house.sweep()
-    return await in_force(house, "tea")
-
-
-# A credential ends, and is renewed
-
-
-async def test_the_end_of_a_credential_suspends_its_field_in_the_same_act(clinic: House) -> None:
-    """S096, S002: at its last millisecond nothing; the next one, publishing in the field is suspended by the record of the expiry."""
-    clinic.clock.set(END)
-    await clinic.sweep()
-    assert await may(clinic, "clinic")
-    measure = await expired(clinic)
-    [record] = await clinic.records("credential.expire")
-    assert measure == f"{record['id']}.1"
-    assert record["by"]["standing"] == "system.sweep"
-    assert record["p"]["coupled"] == [
-        {
-            "code": "P_FIELD_SUSPEND",
-            "id": 1,
-            "notice": True,
-            "of": "account_1",
-            "until": None,
-            "what": "measure_imposed",
-        }
-    ]
-    assert record["basis"][:2] == ["self-media-notice:item.2", "account-rules:art.9"]
-    assert not await may(clinic, "clinic")
-    assert await may(clinic, "clinic", "interact")
-    assert await may(clinic, "tea")
-    uses = await clinic.do("ann", "GET", "/v1/accounts/clinic/uses")
-    assert (uses["code"], uses["class"]) == ("measure_forbids", "health")
-    assert uses["uses"][0] == {"use": "publish", "may": False, "by": [measure], "until": None}
-    shown = await clinic.do("ann", "GET", "/v1/accounts/clinic")
-    assert shown["measures"] == [{"measure_id": measure, "code": "P_FIELD_SUSPEND"}]
-    card = await clinic.do("ben", "GET", "/v1/accounts/clinic")
-    assert "measures" not in card
-    [told] = await clinic.effects("measure.imposed")
-    assert told["target"] == {"type": "account", "id": "clinic"}
-    assert told["takes_away"] == ["publish"]
-    assert await swept(clinic) == []
-
-
-async def test_a_new_credential_lifts_the_suspension(clinic: House) -> None:
-    """S096, S124: accepted, a credential that holds now frees the field in the act of its acceptance; the operator is told of both."""
-    measure = await expired(clinic)
-    receipt = await accept(clinic, valid_until="2027-12-31T00:00:00Z")
-    assert receipt["result"]["lifted"] == 1
-    assert await may(clinic, "clinic")
-    shown = await clinic.do("ann", "GET", f"/v1/measures/{measure}")
-    assert shown["measure"]["state"] == "lifted"
-    assert shown["measure"]["ended_record"] == receipt["record_id"]
-    assert [one["parts"]["kind"] for one in shown["notices"]] == ["imposed", "lifted"]
-    assert (await clinic.effects("measure.lifted"))[0]["measure_id"] == measure
-    *_, record = await clinic.records("credential.accept")
-    assert measure.partition(".")[0] in record["links"]
-    assert await swept(clinic) == []
-
-
-async def test_a_credential_of_another_field_lifts_nothing(clinic: House) -> None:
-    """S096: a credential for law leaves the suspension in health as it is."""
-    measure = await expired(clinic)
-    await accept(clinic, kind="law", valid_until="2027-12-31T00:00:00Z")
-    assert await in_force(clinic, "clinic") == [measure]
-
-
-async def test_a_credential_that_begins_later_ends_the_suspension_on_its_day(clinic: House) -> None:
-    """S096, S125: until its first day the field stays suspended; then the suspension expires by time, under its own record."""
-    measure = await expired(clinic)
-    begins = END + dt.timedelta(days=10)
-    receipt = await accept(clinic, valid_from=instant_text(begins), valid_until="2027-12-31T00:00:00Z")
-    assert receipt["result"]["ending"] == 1
-    clinic.clock.set(begins)
-    await clinic.sweep()
-    assert await in_force(clinic, "clinic") == [measure]
-    clinic.clock.advance(0.001)
-    assert await may(clinic, "clinic")
-    assert await swept(clinic) == ["measure.expire"]
-    [record] = await clinic.records("measure.expire")
-    assert record["links"] == [measure.partition(".")[0]]
-    assert (await clinic.effects("measure.expired"))[0]["measure_id"] == measure
-    assert await clinic.by_time(ExpireMeasure(measure_id=measure)) == "not_in_state"
-
-
-async def test_a_credential_accepted_before_covers_or_sets_the_end(clinic: House) -> None:
-    """S096: where another covers the field nothing is suspended; where it begins later the suspension has that day as its end."""
-    await accept(clinic, valid_from="2027-01-05T00:00:00Z", valid_until="2027-02-01T00:00:00Z")
-    measure = await expired(clinic)
-    shown = await clinic.do("mo", "GET", f"/v1/measures/{measure}")
-    assert shown["measure"]["until"] == "2027-01-05T00:00:00.000Z"
-    await accept(clinic, valid_from="2027-01-01T00:00:00Z", valid_until="2028-01-01T00:00:00Z")
-    clinic.clock.set(dt.datetime(2027, 2, 2, tzinfo=dt.UTC))
-    await clinic.sweep()
-    assert (await clinic.effects("credential.expired"))[-1]["covered"] is True
-    assert await may(clinic, "clinic")
-
-
-async def test_an_account_that_waits_is_not_suspended(clinic: House) -> None:
-    """S096: what waits for a check publishes nothing; it is asked for its credential when somebody accepts it."""
-    asked = {
-        "account_id": "new",
-        "class": "health",
-        "operator_id": "o",
-        "name": "new",
-        "jurisdiction": "CN-110000",
-    }
-    await clinic.do("ann", "POST", "/v1/accounts", asked)
-    await expired(clinic)
-    assert await in_force(clinic, "new") == []
-    assert not await may(clinic, "new")
-    await clinic.refused("credential_missing", "cl", "POST", "/v1/accounts/new/acceptance", {})
-
-
-async def test_more_accounts_than_one_record_names(clinic: House) -> None:
-    """S096: the first sixty are suspended by the expiry, the others by acts of their own; a renewal frees them all likewise."""
-    async with clinic.db.transaction() as tx:
-        [known] = (await Account.look(tx, [("clinic",)])).values()
-        await Account.apply(
-            tx,
-            [
-                msgspec.structs.replace(known, account_id=f"c{n:02}", name=f"c{n}", name_key=f"c{n}")
-                for n in range(62)
-            ],
-        )
-        await tx.execute("UPDATE operator SET account_count = account_count + 62")
-    clinic.clock.set(END + dt.timedelta(milliseconds=1))
-    assert await swept(clinic) == ["credential.expire", *["measure.impose"] * 3]
-    [record] = await clinic.records("credential.expire")
-    assert len(record["p"]["coupled"]) == 60
-    imposed = await clinic.records("measure.impose")
-    assert {one["p"]["asked"]["code"] for one in imposed} == {"P_FIELD_SUSPEND"}
-    assert len(imposed) == 3
-    found = await clinic.do("mo", "GET", "/v1/measures?code=P_FIELD_SUSPEND&in_force=true")
-    assert len({one["target"]["id"] for one in found["items"]}) == 63
-    receipt = await accept(clinic, valid_until="2027-12-31T00:00:00Z")
-    assert (receipt["result"]["lifted"], receipt["result"]["ending"]) == (60, 3)
-    clinic.clock.advance(0.001)
-    assert await swept(clinic) == ["measure.expire"] * 3
-    assert (await clinic.do("mo", "GET", "/v1/measures?in_force=true"))["items"] == []
+    return await arranged(house)
 
 
 # What is said, and to whom
@@ -380,6 +143,13 @@ async def test_nobody_lifts_in_his_own_matter(clinic: House) -> None:
 # Coupled measures and terms, under an edition that has them for what time imposes
 
 
+async def test_a_measure_fits_its_target(clinic: House) -> None:
+    """M1's look: where an edition says that a code binds operators, time imposes it on no account."""
+    await adopted(clinic, P_DORMANT_PAUSE={"target_kind": "operator"})
+    assert await paused(clinic) == []
+    assert await clinic.by_time(ImposeMeasure(code=PAUSE, target_id="tea")) == "wrong_target"
+
+
 async def test_coupled_measures_come_and_go_with_the_first(clinic: House) -> None:
     """S119, S124: rows of their own with code, factor on the term and notice; lifting the first lifts them, not what stands for itself."""
     await adopted(
@@ -446,9 +216,3 @@ async def test_a_heavy_measure_is_lifted_by_two(clinic: House) -> None:
     assert await in_force(clinic, "tea") == [measure]
     await clinic.do("ap", "POST", f"/v1/approvals/{proposed['result']['approval_id']}/grant", {})
     assert await in_force(clinic, "tea") == []
-
-
-async def test_the_morning_is_quiet(clinic: House) -> None:
-    """S016: where nothing lapsed and nothing is unused time imposes nothing."""
-    assert clinic.clock.now() == MORNING
-    assert await swept(clinic) == []
