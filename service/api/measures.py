@@ -14,8 +14,8 @@ from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, r
 from service.clock import instant_text
 from service.db import Db, queries
 from service.db.pool import Reader
+from service.domain.in_force import TAKES_AWAY, Measure, TargetType, Use
 from service.domain.measures.acts import LiftMeasure
-from service.domain.measures.facts import TAKES_AWAY, Measure, TargetType, Use
 from service.domain.measures.notices import Notice, Parts
 from service.errors import Code, Refusal
 

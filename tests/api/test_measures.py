@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 
 from service.clock import instant_text
+from service.domain.in_force import MeasuresOn
 from service.domain.measures.acts import ImposeMeasure
 from service.domain.measures.licensing import ExpireCredential
 from tests.kit import House, record_named
@@ -87,6 +88,20 @@ async def test_in_force_is_a_question_about_any_instant(clinic: House) -> None:
         chain = (await clinic.do("au", "GET", path))["chain"]
         assert [one["measure_id"] for one in chain["measures"]] == held
     assert await in_force(clinic, "clinic") == []
+
+
+async def test_what_stands_in_the_way_of_a_transfer(clinic: House) -> None:
+    """A measure of rank 30 or above blocks while it is in force, the gravest first; one that is over blocks no more."""
+    measure = await expired(clinic)
+    at = clinic.clock.now()
+    policy = clinic.app.state.editions.at(at)
+    async with clinic.db.read() as db:
+        found = await MeasuresOn.look(db, [("account", "clinic"), ("account", "tea")])
+    blocking = found["account", "clinic"].blocking(policy, at)
+    assert blocking is not None
+    assert (blocking.measure_id, blocking.code) == (measure, "P_FIELD_SUSPEND")
+    assert found["account", "clinic"].blocking(policy, at - dt.timedelta(days=1)) is None
+    assert found["account", "tea"].blocking(policy, at) is None
 
 
 # Imposed by a machine, lifted by a human

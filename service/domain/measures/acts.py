@@ -9,9 +9,9 @@ from service.action import Action, Change, Id, Need, Note, Reason, Situation, St
 from service.clock import instant_text
 from service.domain import staff
 from service.domain.accounts.facts import Account
+from service.domain.in_force import Measure, MeasuresOn, together
 from service.domain.measures import dormancy, licensing
 from service.domain.measures.ending import end
-from service.domain.measures.facts import Measure, MeasuresOn, together
 from service.domain.measures.imposing import Bound, Ground, impose
 from service.domain.measures.notices import Said, until_text
 from service.domain.operators import Operator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 from service.action import Change, Effect, Need, Situation, Subject
 from service.clock import instant_text
 from service.domain.accounts.facts import Account, AccountAction
+from service.domain.in_force import Measure, MeasuresOn, together
 from service.domain.measures.ending import end
-from service.domain.measures.facts import Measure, MeasuresOn, together
 from service.domain.measures.imposing import Bound, Ground
 from service.domain.measures.notices import (
     Notice,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from service.action import Effect, Situation
 from service.clock import instant_text
-from service.domain.measures.facts import EndedHow, Measure
+from service.domain.in_force import EndedHow, Measure
 from service.domain.measures.imposing import Bound, told
 from service.domain.measures.notices import (
     Notice,

@@ -14,7 +14,7 @@ import msgspec
 
 from service.action import Effect, Situation
 from service.clock import instant_text
-from service.domain.measures.facts import TAKES_AWAY, Measure, TargetType
+from service.domain.in_force import TAKES_AWAY, Measure, TargetType
 from service.domain.measures.notices import (
     Notice,
     Parts,

@@ -10,8 +10,8 @@ from service.action import Change, Need, Note, Reason, Situation, Subject
 from service.clock import instant_text
 from service.domain.accounts.facts import Account
 from service.domain.credentials import NEEDED, Credential, CredentialsOf, OfCredential, answered
+from service.domain.in_force import Measure, together
 from service.domain.measures.ending import end
-from service.domain.measures.facts import Measure, together
 from service.domain.measures.imposing import NAMED_AT_MOST, Bound, Ground, impose
 from service.domain.measures.notices import Said
 from service.domain.operators import Operator

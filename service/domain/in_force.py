@@ -1,15 +1,20 @@
-"""What a measure is: its row, when it holds, what it takes away, and what every act on measures looks at."""
+"""What a measure is: its row, when it holds, what it takes away, and what is in force on a target.
+
+It stands below the nouns that measures bind, whose acts ask here. How measures begin and end is in measures/.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
-from service.action import Situation
 from service.rows import Row, subject
+
+if TYPE_CHECKING:
+    from service.policy import Policy
 
 TargetType = Literal["group", "person", "office", "account", "operator", "reporter"]
 EndedHow = Literal["lifted", "expired"]
@@ -118,18 +123,11 @@ class MeasuresOn(Row, frozen=True, kw_only=True):
         """The open measure of a code that was imposed for itself, not coupled to another; over, it is still to be ended by time."""
         return next((one for one in self.open if one.code == code and one.coupled_to is None), None)
 
-    def blocking(self, here: Situation) -> Measure | None:
-        """The gravest measure in force that stands in the way of a transfer; None: none does.
-
-        For S060 and the transfer of accounts, whose refusal `transfer_blocked` names its code and end.
-        """
-        ranks = {code: one.rank for code, one in here.policy.measures.items()}
-        heavy = [
-            one
-            for one in self.open
-            if one.holds(here.at) and ranks.get(one.code, LEAST_BLOCKING_RANK) >= LEAST_BLOCKING_RANK
-        ]
-        return max(heavy, key=lambda one: ranks.get(one.code, 0), default=None)
+    def blocking(self, policy: Policy, at: dt.datetime) -> Measure | None:
+        """The gravest measure in force that stands in the way of a transfer (S060, account.offer_transfer); None: none does."""
+        ranks = {code: one.rank for code, one in policy.measures.items()}
+        heavy = [one for one in self.open if one.holds(at) and ranks.get(one.code, 0) >= LEAST_BLOCKING_RANK]
+        return max(heavy, key=lambda one: ranks[one.code], default=None)
 
 
 def together(measure: Measure, open_ones: Iterable[Measure]) -> list[Measure]:
