@@ -172,6 +172,15 @@ def filings(ctx: click.Context, url: str, key_file: Path | None) -> None:
     ctx.obj = (url, key_file)
 
 
+@main.group(cls=Later, module="service.commands.measures")
+@_url_option
+@_key_file
+@click.pass_context
+def measures(ctx: click.Context, url: str, key_file: Path | None) -> None:
+    """List measures in force and dormant accounts, with a key of staff."""
+    ctx.obj = (url, key_file)
+
+
 @main.group(cls=Later, module="service.commands.tiers")
 @click.option(
     "--url", envvar="MANDATE_URL", default="http://127.0.0.1:8000", show_default=True, help="The service."

@@ -56,10 +56,19 @@ _CONSTRAINTS = {
 }
 #: Constraints that only another process can have met first: what it did is there now, so the act looks again.
 _MET_ELSEWHERE = frozenset(
-    {"request_key_pkey", "mute_open", "mute_all_open", "bar_open", "hidden_item_open", "credit_entry_pkey"}
+    {
+        "request_key_pkey",
+        "mute_open",
+        "mute_all_open",
+        "bar_open",
+        "hidden_item_open",
+        "credit_entry_pkey",
+        "measure_in_force",
+    }
 )
 #: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
-_ROUNDS = 3
+#: Looks of one act at most: what it needs, twice what that leads to, and one before them all where it is a yes to a proposal.
+_ROUNDS = 4
 #: So many subjects are remembered as told (`subject_name`).
 _NAMED = 200_000
 

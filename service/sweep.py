@@ -19,12 +19,14 @@ from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
 from service.domain.accounts.tiers import ExpireAccountOverride, RankAccount
 from service.domain.approvals import ExpireApproval
-from service.domain.credentials import ExpireCredential
 from service.domain.crediting import RecoverCredit
 from service.domain.groups.bars import ExpireBar
 from service.domain.groups.joining import ExpireRequest
 from service.domain.groups.mutes import ExpireMute, ExpireMuteAll
 from service.domain.groups.ranking import ExpireOverride, RankGroup
+from service.domain.measures.acts import ExpireMeasure, ImposeMeasure
+from service.domain.measures.dormancy import PAUSE, WarnDormant
+from service.domain.measures.licensing import SUSPENSION, ExpireCredential
 from service.domain.ownership.succession import OpenSuccession, Orphan, Succeed
 from service.domain.ownership.transfer import ExpireTransfer
 from service.domain.retention.facts import later
@@ -38,7 +40,7 @@ _log = structlog.get_logger("mandate.sweep")
 BATCH = 500
 """Most acts of one kind that are asked of the door at once."""
 WALK = 2000
-"""Groups whose owners are looked at in one turn: a million takes some eight minutes, at a turn a second."""
+"""Groups whose owners, and accounts whose use, are looked at in one turn: a million takes some eight minutes, at a turn a second."""
 
 
 class Due(NamedTuple):
@@ -72,6 +74,7 @@ DUE: tuple[Due, ...] = (
     Due("approvals_due", lambda row: ExpireApproval(approval_id=row["approval_id"])),
     Due("successions_due", lambda row: Succeed(group_id=row["group_id"])),
     Due("successions_due", lambda row: Orphan(group_id=row["group_id"])),
+    Due("measures_due", lambda row: ExpireMeasure(measure_id=row["measure_id"])),
     Due("credentials_due", lambda row: ExpireCredential(credential_id=row["credential_id"])),
     Due(
         "old_answers_due",
@@ -99,7 +102,7 @@ class Sweep:
         self._door = door
         self._clock = clock
         self._editions = editions
-        self._walked = ""
+        self._walked: dict[str, str] = {}
         self._closing = asyncio.Event()
         self._turning: asyncio.Task[None] | None = None
 
@@ -143,7 +146,7 @@ class Sweep:
         done = await self._open_successions()
         for due in DUE:
             done += await self._end(due)
-        return done
+        return done + await self._impose()
 
     async def _end(self, due: Due) -> int:
         """Batch by batch; what the door does not end is left for the next turn, and what stands behind it is not."""
@@ -166,12 +169,35 @@ class Sweep:
         """Owners are lost by what becomes of persons, not of groups: so groups are walked through, some each turn."""
         now = self._clock.now()
         absent = dt.timedelta(days=self._editions.at(now).parameters.owner_absent_d)
-        async with self._db.read() as db:
-            found = await sql.owners_lost(
-                db, after=self._walked, most=WALK, absent_since=now - absent, now=now
-            )
-        self._walked = found["last"] or ""
+        found = await self._walk("owners_lost", absent_since=now - absent, now=now)
         return await self._act([OpenSuccession(group_id=group_id) for group_id in found["lost"]])
+
+    async def _impose(self) -> int:
+        """Accounts fall silent by what does not happen to them: so they are walked through, some each turn."""
+        now = self._clock.now()
+        values = self._editions.at(now).parameters
+        warn, pause = values.dormancy_warn_d, values.dormancy_pause_d
+        found = await self._walk(
+            "accounts_neglected",
+            now=now,
+            warn_before=now - dt.timedelta(days=warn),
+            pause_before=now - dt.timedelta(days=pause),
+            warned_before=now - dt.timedelta(days=pause - warn),
+        )
+        return await self._act(
+            [
+                *(ImposeMeasure(code=SUSPENSION, target_id=one) for one in found["to_suspend"]),
+                *(WarnDormant(account_id=one) for one in found["to_warn"]),
+                *(ImposeMeasure(code=PAUSE, target_id=one) for one in found["to_pause"]),
+            ]
+        )
+
+    async def _walk(self, query: str, **asked: Any) -> Any:
+        """Look at the next rows of a walk; the one after the last begins anew."""
+        async with self._db.read() as db:
+            found = await getattr(sql, query)(db, after=self._walked.get(query, ""), most=WALK, **asked)
+        self._walked[query] = found["last"] or ""
+        return found
 
     async def _act(self, acts: Sequence[Action]) -> int:
         """Ask the door for all; one that breaks never stops the others."""

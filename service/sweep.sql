@@ -88,6 +88,58 @@ SELECT credential_id FROM credential
 WHERE ended_at IS NULL AND valid_until < :before
 ORDER BY valid_until, credential_id LIMIT :most OFFSET :skipped;
 
+-- name: measures_due
+-- Measures that are over.
+SELECT measure_id FROM measure
+WHERE ended_at IS NULL AND until < :before
+ORDER BY until, measure_id LIMIT :most OFFSET :skipped;
+
+-- name: accounts_neglected^
+-- The next :most accounts after :after, in the order of their ids, and where the next look begins, null at the end. Among them:
+-- those unused since :warn_before whose stretch without use has no warning yet, those warned since :warned_before,
+-- unused since :pause_before and not paused, and those whose operator lost the credential of their field without publishing there having been suspended.
+WITH walked AS MATERIALIZED (
+    SELECT account_id, operator_id, klass, accepted_at, last_used_at, accepted_at IS NOT NULL AND closed_at IS NULL AS lives
+    FROM account WHERE account_id > :after ORDER BY account_id LIMIT :most
+), unused AS (
+    SELECT w.account_id, d.unused_since = u.since AS warned, d.at AS warned_at, u.since
+    FROM walked w CROSS JOIN LATERAL (
+        SELECT greatest(w.accepted_at, w.last_used_at, max(m.ended_at)) AS since, bool_or(m.ended_at IS NULL) AS paused
+        FROM measure m
+        WHERE m.target_type = 'account' AND m.target_id = w.account_id AND m.code = 'P_DORMANT_PAUSE'
+    ) u LEFT JOIN dormancy_warning d USING (account_id)
+    WHERE w.lives AND greatest(w.accepted_at, w.last_used_at) <= :warn_before::timestamptz
+        AND u.since <= :warn_before::timestamptz AND u.paused IS NOT TRUE
+), lapsed AS (
+    SELECT w.account_id
+    FROM walked w CROSS JOIN LATERAL (
+        SELECT c.ended_at FROM credential c
+        WHERE c.operator_id = w.operator_id AND c.ended_how = 'expired' AND c.accepted_at IS NOT NULL
+            AND c.kind = CASE w.klass WHEN 'news' THEN 'news_licence' ELSE w.klass END
+        ORDER BY c.ended_at DESC LIMIT 1
+    ) lost
+    WHERE w.lives
+        AND NOT EXISTS (
+            SELECT FROM credential c
+            WHERE c.operator_id = w.operator_id AND c.ended_at IS NULL AND c.accepted_at IS NOT NULL
+                AND c.kind = CASE w.klass WHEN 'news' THEN 'news_licence' ELSE w.klass END
+                AND c.valid_from <= :now::timestamptz AND c.valid_until >= :now::timestamptz
+        )
+        AND NOT EXISTS (
+            SELECT FROM measure m
+            WHERE m.target_type = 'account' AND m.target_id = w.account_id AND m.code = 'P_FIELD_SUSPEND'
+                AND m.from_at >= lost.ended_at
+        )
+)
+SELECT
+    (SELECT CASE WHEN count(*) = :most THEN max(account_id) END FROM walked) AS last,
+    ARRAY(SELECT account_id FROM unused WHERE warned IS NOT TRUE ORDER BY 1) AS to_warn,
+    ARRAY(
+        SELECT account_id FROM unused
+        WHERE warned AND since <= :pause_before::timestamptz AND warned_at <= :warned_before::timestamptz ORDER BY 1
+    ) AS to_pause,
+    ARRAY(SELECT account_id FROM lapsed ORDER BY 1) AS to_suspend;
+
 -- name: credit_due
 -- People and operators whose clean period began at :before or earlier.
 SELECT subject_type, subject_id FROM credit

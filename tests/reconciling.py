@@ -104,6 +104,22 @@ FROM operator
 WHERE extra_accounts ->> 'by_record' ~ :made
     AND NOT EXISTS (SELECT FROM record WHERE rid = extra_accounts ->> 'by_record' AND out = 'done')
 UNION ALL
+SELECT format('measure %s is by record %s, or has no notice %s of its own', measure_id, m.by_record, notice_id)
+FROM measure m
+WHERE by_record ~ :made AND (
+    measure_id NOT LIKE by_record || '.%' OR (notice_id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM notice n WHERE n.notice_id = m.notice_id AND n.measure_id = m.measure_id AND n.by_record = m.by_record
+    ))
+)
+UNION ALL
+SELECT format('measure %s was lifted, and %s, which came with it, was not', p.measure_id, c.measure_id)
+FROM measure p JOIN measure c ON c.coupled_to = p.measure_id
+WHERE p.ended_how = 'lifted' AND c.ended_at IS NULL AND (c.until IS NULL OR c.until >= p.ended_at)
+UNION ALL
+SELECT format('measure %s is coupled to %s on another target', c.measure_id, p.measure_id)
+FROM measure c JOIN measure p ON c.coupled_to = p.measure_id
+WHERE (c.target_type, c.target_id) <> (p.target_type, p.target_id)
+UNION ALL
 SELECT format('record %s waits for the sequencer, and is not there', p.id)
 FROM pending p WHERE NOT EXISTS (SELECT FROM record WHERE id = p.id)
 """

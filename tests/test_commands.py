@@ -208,6 +208,19 @@ def test_the_filing_register_is_read_by_command(served: Served, tokens: dict[str
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
 
 
+def test_measures_and_the_dormant_are_listed_by_command(served: Served, tokens: dict[str, str]) -> None:
+    """`measures list` and `measures dormant` print tables, JSON and CSV; what does not go together, or is refused, is one line."""
+    env = {"MANDATE_URL": served.url, "MANDATE_KEY": tokens["auditor"]}
+    assert mandate("measures", "list", **env).stdout == "No such measure.\n"
+    assert mandate("measures", "dormant", "--stage", "warned", **env).stdout == "No account is dormant.\n"
+    for args in (("list", "--code", "P_FIELD_SUSPEND", "--ended"), ("dormant",)):
+        assert json.loads(mandate("measures", *args, "--output", "json", **env).stdout) == []
+        assert mandate("measures", *args, "--output", "csv", **env).stdout.strip() == ""
+    assert mandate("measures", "list", "--at", "2026-11-02T08:00:00Z", "--ended", **env).returncode == 2
+    wrong = mandate("measures", "dormant", **(env | {"MANDATE_KEY": "mk_wrong"}))
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
 STAFF = (
     "--staff",
     "ho=head_of_content_safety",
@@ -251,7 +264,7 @@ def test_a_house_where_nobody_could_agree_is_not_founded(
     assert words in done.stderr
 
 
-@pytest.mark.parametrize("args", [["found"], ["keys"], ["keys", "issue"], ["keys", "rotate"], ["policy"], ["policy", "diff"], ["openapi"], ["export"], ["replay"], ["filings"], ["filings", "missing"], ["receipt"], ["receipt", "verify"]])  # fmt: skip
+@pytest.mark.parametrize("args", [["found"], ["keys"], ["keys", "issue"], ["keys", "rotate"], ["policy"], ["policy", "diff"], ["openapi"], ["export"], ["replay"], ["filings"], ["filings", "missing"], ["measures"], ["measures", "list"], ["measures", "dormant"], ["receipt"], ["receipt", "verify"]])  # fmt: skip
 def test_every_command_explains_itself(args: list[str]) -> None:
     """--help needs neither key nor database."""
     shown = mandate(*args, "--help")

@@ -42,8 +42,10 @@ VERBS = {
     ),
     "account": (
         "register", "accept", "refuse", "update_facts", "rank", "override_tier", "expire_override",
+        "warn_dormant", "wake",
     ),
     "tier": ("plan_bulk", "run_bulk", "stop_bulk", "finish_bulk"),
+    "measure": ("impose", "lift", "expire"),
     "approval": ("grant", "refuse", "expire"),
     "staff": ("appoint", "dismiss"),
     "key": ("issue", "revoke"),

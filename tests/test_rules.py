@@ -11,7 +11,8 @@ from conftest import REPOSITORY
 
 #: The rules this house speaks of so far. A rule of these ranges is shown by a test, or the table says what it waits for.
 RULES = [
-    *(f"S{number:03}" for number in (*range(1, 117), 190, 197, 199, 200, 202, 203, 205, *range(211, 215))),
+    *(f"S{number:03}" for number in (*range(1, 117), 119, 124, 125, 128, 133, 134, 136)),
+    *(f"S{number:03}" for number in (190, 197, 199, 200, 202, 203, 205, *range(211, 215))),
     *(f"P{number}" for number in range(1, 5)),
     *(f"G{number}" for number in range(1, 10)),
     *(f"A{number}" for number in range(1, 8)),
@@ -20,8 +21,8 @@ RULES = [
 ]
 #: What a rule may wait for: a noun, or a part of one, that the service does not have yet.
 WAITS = re.compile(
-    r"(measures|cases|duties|notices|reports|subscriptions|replay|transfer of accounts"
-    r"|dormancy of accounts|closing of accounts|contracts of MCNs)\b.*"
+    r"(cases|duties|notices|reports|subscriptions|replay|transfer of accounts"
+    r"|closing of accounts|contracts of MCNs)\b.*"
 )
 
 
@@ -86,7 +87,7 @@ def test_every_rule_in_scope_has_a_test_that_names_it() -> None:
             "test_no_column_is_made_for_who_somebody_is",
             "S007: ",
         ),
-        ("measures", "better days", "waits for better days"),
+        ("subscriptions", "better days", "waits for better days"),
     ],
 )
 def test_a_broken_table_is_noticed(old: str, new: str, fault: str) -> None:

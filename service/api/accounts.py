@@ -49,8 +49,17 @@ class AccountCard(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+class InForce(msgspec.Struct, frozen=True, kw_only=True):
+    """A measure in force: more under `/v1/measures/{measure_id}`, what it takes away under `…/uses`."""
+
+    measure_id: str
+    code: str
+
+
 class AccountFacts(AccountCard, frozen=True, kw_only=True):
-    """The card with what the account is ranked by; for staff, the backend and the operator's answerable person."""
+    """The card with what the account is ranked by and the measures in force on it; for staff, the backend and the operator's
+    answerable person.
+    """
 
     tier: int | None
     tier_basis: Basis | None
@@ -63,6 +72,7 @@ class AccountFacts(AccountCard, frozen=True, kw_only=True):
     last_used_at: dt.datetime | None
     refused_at: dt.datetime | None
     created_at: dt.datetime
+    measures: list[InForce]
 
 
 class AccountPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +90,7 @@ async def get_account(
     Parameters(request)
     caller = await reader(request, "account")
     async with request.app.state.db.read() as db:
-        record = await sql.account(db, account_id=account_id)
+        record = await sql.account(db, account_id=account_id, now=request.app.state.clock.now())
     if record is None:
         raise Refusal(Code.UNKNOWN)
     facts = dict(record)
@@ -131,6 +141,7 @@ async def list_accounts(
     async with request.app.state.db.read() as db:
         found = await sql.accounts(
             db,
+            now=request.app.state.clock.now(),
             after=None if place is None else place[0],
             klass=klass,
             tier=tier,

@@ -6,8 +6,16 @@ SELECT a.account_id, a.name, a.klass AS class, a.profile, a.jurisdiction AS plac
        CASE WHEN a.refused_at IS NOT NULL THEN 'refused' WHEN a.accepted_at IS NULL THEN 'waiting' ELSE 'accepted' END
          AS state,
        a.accepted_at, a.closed_at, a.version, a.tier, a.tier_basis, a.override, a.next_recheck_at, a.followers,
-       a.reads_per_post, a.quality, a.quality_source, a.last_used_at, a.refused_at, a.created_at, o.answerable_person
+       a.reads_per_post, a.quality, a.quality_source, a.last_used_at, a.refused_at, a.created_at,
+       in_force.measures, o.answerable_person
 FROM account a JOIN operator o USING (operator_id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(jsonb_agg(jsonb_build_object('measure_id', m.measure_id, 'code', m.code) ORDER BY m.measure_id), '[]')
+        AS measures
+    FROM measure m
+    WHERE m.target_type = 'account' AND m.target_id = a.account_id AND m.ended_at IS NULL
+        AND (m.until IS NULL OR m.until >= :now::timestamptz)
+) in_force
 WHERE a.account_id = :account_id;
 
 -- name: accounts
@@ -18,8 +26,16 @@ SELECT a.account_id, a.name, a.klass AS class, a.profile, a.jurisdiction AS plac
        CASE WHEN a.refused_at IS NOT NULL THEN 'refused' WHEN a.accepted_at IS NULL THEN 'waiting' ELSE 'accepted' END
          AS state,
        a.accepted_at, a.closed_at, a.version, a.tier, a.tier_basis, a.override, a.next_recheck_at, a.followers,
-       a.reads_per_post, a.quality, a.quality_source, a.last_used_at, a.refused_at, a.created_at
+       a.reads_per_post, a.quality, a.quality_source, a.last_used_at, a.refused_at, a.created_at,
+       in_force.measures
 FROM account a JOIN operator o USING (operator_id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(jsonb_agg(jsonb_build_object('measure_id', m.measure_id, 'code', m.code) ORDER BY m.measure_id), '[]')
+        AS measures
+    FROM measure m
+    WHERE m.target_type = 'account' AND m.target_id = a.account_id AND m.ended_at IS NULL
+        AND (m.until IS NULL OR m.until >= :now::timestamptz)
+) in_force
 WHERE (:after::text IS NULL OR a.account_id > :after)
   AND (:klass::text IS NULL OR a.klass = :klass)
   AND (:tier::bigint IS NULL OR a.tier = :tier)

@@ -13,13 +13,8 @@ from service.api.acting import governed
 from service.api.reading import USUAL, Cursor, Limit, Parameters, reader, shown, text_of
 from service.clock import instant_text
 from service.db import Db, queries
-from service.domain.credentials import (
-    AcceptCredential,
-    Credential,
-    CredentialKind,
-    RefuseCredential,
-    SubmitCredential,
-)
+from service.domain.credentials import Credential, CredentialKind, RefuseCredential, SubmitCredential
+from service.domain.measures.licensing import AcceptCredential
 from service.errors import Code, Refusal
 
 sql = queries(__file__)

@@ -12,6 +12,7 @@ from service.demo.dissolution import group_h
 from service.demo.evidence import evidence
 from service.demo.groups import founding_of_g, mute_of_dan
 from service.demo.handover import transfer
+from service.demo.measures import credential_ends, dormancy
 from service.demo.step import Scene
 from service.demo.tiers import another_table, tiers_explained
 from service.founding import Founder
@@ -44,4 +45,6 @@ def story() -> list[Scene]:
         evidence(),
         credential_and_cap(),
         credit_explained(),
+        credential_ends(),
+        dormancy(),
     ]

@@ -200,6 +200,8 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
         change = judged.change
         if act.own_record:
             change = self._set_going(approval, Deed(act, then, judged))
+        # How many the act asks for was asked when it was proposed; the yes itself is one person's.
+        change.persons = None
         change.writes.append(approval.ended(here, "granted"))
         change.links.extend([approval.approval_id, *(grant.record for grant in approval.granted_by)])
         change.links = [link for link in dict.fromkeys(change.links) if link != here.record_id]

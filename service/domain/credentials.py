@@ -1,4 +1,7 @@
-"""Credentials: what an operator shows to run accounts of a field; submitted, accepted or refused by a human, expired by time."""
+"""Credentials: what an operator shows to run accounts of a field; submitted, and refused by a human.
+
+What accepting one or its end does to the accounts of the field stands with the measures: measures/licensing.py.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +64,13 @@ class Credential(Row, frozen=True, kw_only=True):
         """Whether it covers its field at an instant, also where the sweep is late."""
         return self.state == "accepted" and self.valid_from <= at <= self.valid_until
 
+    def with_(self, **facts: Any) -> Credential:
+        """The row with some facts changed and its version grown by one."""
+        return msgspec.structs.replace(self, version=self.version + 1, **facts)
+
     def ended(self, here: Situation, how: Literal["refused", "expired"]) -> Credential:
         """The credential after its end."""
-        return msgspec.structs.replace(
-            self, ended_at=here.at, ended_how=how, ended_record=here.record_id, version=self.version + 1
-        )
+        return self.with_(ended_at=here.at, ended_how=how, ended_record=here.record_id)
 
 
 class CredentialsOf(Row, frozen=True, kw_only=True):
@@ -172,11 +177,14 @@ class SubmitCredential(OperatorAction, frozen=True, kw_only=True, tag="credentia
         )
 
 
-# Answered, and ended by time
+# Answered
 
 
-class _OfCredential(Action, frozen=True, kw_only=True):
+class OfCredential(Action, frozen=True, kw_only=True):
     """An act on one credential; its record is about the operator."""
+
+    #: Whether the act holds the operator's row, and with it the accounts it runs.
+    writes_operator: ClassVar[bool] = False
 
     credential_id: Id
 
@@ -194,7 +202,7 @@ class _OfCredential(Action, frozen=True, kw_only=True):
     def more(self, here: Situation) -> Sequence[Need]:
         """The operator, known by the credential."""
         found = here.find(Credential, self.credential_id)
-        return [] if found is None else [Need(Operator, (found.operator_id,))]
+        return [] if found is None else [Need(Operator, (found.operator_id,), write=self.writes_operator)]
 
     def stand(self, here: Situation) -> Stand:
         found = here.get(Credential, self.credential_id)
@@ -213,28 +221,7 @@ class _OfCredential(Action, frozen=True, kw_only=True):
         return found
 
 
-class AcceptCredential(_OfCredential, frozen=True, kw_only=True, tag="credential.accept"):
-    """A classifier has looked at the document: from now on the operator may run accounts of that field (A3).
-
-    A suspension of publishing in the field that an earlier credential's end imposed (P_FIELD_SUSPEND, S096) is lifted here.
-    """
-
-    reason: Reason | None = None
-    note: Note | None = None
-
-    def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `not_in_state` (answered before), `expired`."""
-        del terms
-        found = self.waiting(here)
-        if found.valid_until < here.at:
-            raise Refusal(Code.EXPIRED, valid_until=instant_text(found.valid_until))
-        accepted = msgspec.structs.replace(
-            found, accepted_at=here.at, accepted_record=here.record_id, version=found.version + 1
-        )
-        return _answered(found, accepted)
-
-
-class RefuseCredential(_OfCredential, frozen=True, kw_only=True, tag="credential.refuse"):
+class RefuseCredential(OfCredential, frozen=True, kw_only=True, tag="credential.refuse"):
     """A classifier finds that the document does not do, and says why. Notice and appeal join here with them."""
 
     reason: Reason | None = None
@@ -244,45 +231,10 @@ class RefuseCredential(_OfCredential, frozen=True, kw_only=True, tag="credential
         """Refuses `not_in_state` (answered before)."""
         del terms
         found = self.waiting(here)
-        return _answered(found, found.ended(here, "refused"), reason=self.reason)
+        return answered(found, found.ended(here, "refused"), reason=self.reason)
 
 
-class ExpireCredential(_OfCredential, frozen=True, kw_only=True, tag="credential.expire"):
-    """A credential is past its date: from this day it covers nothing, and the operator is told.
-
-    `suspended_field` is where the suspension of publishing joins.
-    """
-
-    def more(self, here: Situation) -> Sequence[Need]:
-        """Also what else the operator holds."""
-        found = here.find(Credential, self.credential_id)
-        return [*super().more(here), *([] if found is None else [Need(CredentialsOf, (found.operator_id,))])]
-
-    def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `not_in_state` when it ended before or its date is not past (S016)."""
-        del terms
-        found = here.get(Credential, self.credential_id)
-        if found.ended_at is not None or here.at <= found.valid_until:
-            raise Refusal(Code.NOT_IN_STATE)
-        return _answered(found, found.ended(here, "expired"), **suspended_field(here, found))
-
-
-def suspended_field(here: Situation, expired: Credential) -> dict[str, Any]:
-    """What the end of a credential leaves open: `covered`, whether another one still covers its field.
-
-    S096: where none does, P_FIELD_SUSPEND is imposed here on the operator's accounts of that class, in the same act, as soon
-    as there are measures. Until then the backend, which is told the same day, stops publishing by this word.
-    """
-    others = here.get(CredentialsOf, expired.operator_id).held
-    return {
-        "covered": any(
-            one.kind == expired.kind and one.credential_id != expired.credential_id and one.holds(here.at)
-            for one in others
-        )
-    }
-
-
-def _answered(before: Credential, after: Credential, **more: Any) -> Change:
+def answered(before: Credential, after: Credential, **more: Any) -> Change:
     """The change from one state of a credential to the next, linked to the act that submitted or accepted it."""
     told = {name: value for name, value in more.items() if value is not None}
     return Change(

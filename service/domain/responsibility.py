@@ -42,8 +42,21 @@ class OperatorLink(msgspec.Struct, frozen=True, kw_only=True):
     exited_at: str | None
 
 
+class MeasureLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A measure in force at the instant: its code and ends, by which record, and whether somebody was given reasons."""
+
+    measure_id: str
+    code: str
+    scope: str | None
+    imposed_as: str
+    from_at: str
+    until: str | None
+    record_id: str
+    notice_id: str | None
+
+
 class Chain(msgspec.Struct, frozen=True, kw_only=True):
-    """Platform, then operator or owner, then admins, as they were at `at`. `code`: a group's public code (G5)."""
+    """Platform, then operator or owner, then admins, as they were at `at`, and what was in force then. `code`: a group's (G5)."""
 
     type: str
     id: str
@@ -55,6 +68,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     operator: OperatorLink | None = None
     owner: Held | None = None
     admins: list[AdminLink] = []
+    measures: list[MeasureLink] = []
 
 
 async def chain(db: Any, kind: str, subject_id: str, at: dt.datetime) -> Chain | None:
@@ -127,6 +141,20 @@ async def _of_operator(db: Any, kind: str, subject_id: str, at: dt.datetime) -> 
             record_id=row["operator_record"],
             exited_at=_text(row["exited_at"]),
         ),
+        measures=[_measure(one) for one in await sql.measures_at(db, type=kind, id=subject_id, at=at)],
+    )
+
+
+def _measure(row: Any) -> MeasureLink:
+    return MeasureLink(
+        measure_id=row["measure_id"],
+        code=row["code"],
+        scope=row["scope"],
+        imposed_as=row["imposed_as"],
+        from_at=instant_text(row["from_at"]),
+        until=_text(row["until"]),
+        record_id=row["by_record"],
+        notice_id=row["notice_id"],
     )
 
 

@@ -30,3 +30,11 @@ SELECT o.created_at, o.exited_at AS ended_at, o.operator_id, o.kind, o.answerabl
     o.by_record AS operator_record, o.exited_at
 FROM operator o
 WHERE o.operator_id = :id AND o.created_at <= :at;
+
+-- name: measures_at
+-- The measures in force on a subject at an instant, past ones included (S128).
+SELECT measure_id, code, scope, imposed_as, from_at, until, by_record, notice_id
+FROM measure
+WHERE target_type = :type AND target_id = :id AND from_at <= :at
+    AND (ended_at IS NULL OR ended_at > :at) AND (until IS NULL OR until >= :at)
+ORDER BY measure_id;

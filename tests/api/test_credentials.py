@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.credentials import ExpireCredential
+from service.domain.measures.licensing import ExpireCredential
 from tests.kit import MORNING, House
 
 pytestmark = pytest.mark.anyio
