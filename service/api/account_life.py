@@ -86,7 +86,9 @@ class NamesWaiting(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-@get("/v1/accounts/{account_id:str}/former-profiles", operation_id="account.former_profiles", tags=["account"])
+@get(
+    "/v1/accounts/{account_id:str}/former-profiles", operation_id="account.former_profiles", tags=["account"]
+)
 async def former_profiles(
     request: Request[Any, Any, Any], account_id: FromPath[str]
 ) -> Response[FormerProfiles]:
@@ -121,8 +123,12 @@ async def name_checks(
         rows = await sql.names_waiting(
             db, account_id=None, by=by, after=after[0], after_by=after[1], most=limit + 1
         )
-        page = await _beside(request, db, [row for row in rows[:limit] if caller.sees(row["place"], row["tier"])])
-    more = asked.cursor_to(rows[limit - 1]["account_id"], rows[limit - 1]["by"]) if len(rows) > limit else None
+        page = await _beside(
+            request, db, [row for row in rows[:limit] if caller.sees(row["place"], row["tier"])]
+        )
+    more = (
+        asked.cursor_to(rows[limit - 1]["account_id"], rows[limit - 1]["by"]) if len(rows) > limit else None
+    )
     return shown(NamesWaiting(names=page, next=more))
 
 

@@ -40,9 +40,7 @@ def skeleton(key: str) -> str:
     Equal skeletons: at a glance the same name. The table covers Latin with its Greek and Cyrillic doubles, digits that are
     read as letters, and Chinese characters that differ by a stroke or by script; it is reviewed, not complete.
     """
-    plain = "".join(
-        char for char in unicodedata.normalize("NFD", key) if unicodedata.category(char) != "Mn"
-    )
+    plain = "".join(char for char in unicodedata.normalize("NFD", key) if unicodedata.category(char) != "Mn")
     return unicodedata.normalize("NFC", plain).translate(_prototypes()) or key
 
 
@@ -54,9 +52,7 @@ def distance(one: str, other: str, most: int) -> int:
     for row, char in enumerate(one, 1):
         now = [row]
         for column, against in enumerate(other, 1):
-            now.append(
-                min(before[column] + 1, now[column - 1] + 1, before[column - 1] + (char != against))
-            )
+            now.append(min(before[column] + 1, now[column - 1] + 1, before[column - 1] + (char != against)))
         if min(now) > most:
             return most + 1
         before = now

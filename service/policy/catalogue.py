@@ -264,7 +264,9 @@ def read_names(data: bytes, findings: Findings) -> tuple[ReservedTerm, ...] | No
         if not set(nouns) <= {"account", "group"}:
             findings.add(row.line, f"for '{row['for']}' is unknown", "write account, group, or account|group")
         if len(row["term"].strip()) < 2:
-            findings.add(row.line, f"term '{row['term']}' is in too many names", "write two characters or more")
+            findings.add(
+                row.line, f"term '{row['term']}' is in too many names", "write two characters or more"
+            )
         terms.append(ReservedTerm(term=row["term"], kind=row["kind"], nouns=nouns, note=row["note"]))
     return None if len(findings.problems) > before else tuple(terms)
 

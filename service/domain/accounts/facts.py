@@ -173,6 +173,13 @@ def require_class(here: Situation, operator: Operator, klass: AccountClass) -> N
     require_credential(here, operator.operator_id, klass)
 
 
+def weight_of(here: Situation, operator: Operator) -> str:
+    """The level of an operator's credit as tiers take it; the act has asked for `allowances.level_need` (S077, O2)."""
+    ledger = here.find(credit.Credit, "operator", operator.operator_id)
+    verified = operator.identity_status == "verified"
+    return credit.weight(here.policy.parameters, None if ledger is None else ledger.score, verified=verified)
+
+
 class AccountAction(Action, frozen=True, kw_only=True):
     """An act on one account; the answerable person of its operator stands as owner to it."""
 
@@ -215,12 +222,7 @@ class AccountAction(Action, frozen=True, kw_only=True):
 
     def credit_level(self, here: Situation) -> str:
         """The level of the operator's credit, which its accounts' tiers take (S077, O2)."""
-        operator = self.operator(here)
-        ledger = here.find(credit.Credit, "operator", operator.operator_id)
-        verified = operator.identity_status == "verified"
-        return credit.weight(
-            here.policy.parameters, None if ledger is None else ledger.score, verified=verified
-        )
+        return weight_of(here, self.operator(here))
 
     def accepted(self, here: Situation) -> Account:
         """The account, accepted. Raises Refusal `unknown`, `not_in_state`."""

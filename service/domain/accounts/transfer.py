@@ -12,10 +12,10 @@ from service.action import Change, Effect, Id, Need, Situation, Stand, Subject
 from service.clock import instant_text, later
 from service.domain import staff
 from service.domain.accounts.contracts import contract_ended, needs_of_contract
-from service.domain.accounts.facts import Account, AccountAction, AccountOffer, require_class, start_level
+from service.domain.accounts.facts import Account, AccountAction, AccountOffer, require_class, weight_of
 from service.domain.accounts.profile import freed, needs_of_pending
 from service.domain.accounts.tiers import crossing
-from service.domain.allowances import level_need, level_of, require_credit, require_room
+from service.domain.allowances import level_need, require_credit, require_room
 from service.domain.credentials import CredentialsOf
 from service.domain.operators import Operator, require_identity
 from service.domain.ownership.handover import freshly_verified
@@ -211,7 +211,7 @@ class AcceptAccountTransfer(_Answer, frozen=True, kw_only=True, tag="account.acc
             mcn_record=None,
             mcn_agreed=None,
         )
-        ranked = changed.ranked(here, level_of(here, receiver) or start_level(here.policy))
+        ranked = changed.ranked(here, weight_of(here, receiver))
         ranked = msgspec.structs.replace(ranked, next_recheck_at=here.at)
         published = SubjectChange(
             account_id=self.account_id,
