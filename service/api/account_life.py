@@ -61,8 +61,8 @@ class NameWaiting(msgspec.Struct, frozen=True, kw_only=True):
     """A name that waits for a human, beside the names it looks like (S093).
 
     `why`: it holds reserved terms (`terms`, of these `kinds`), is of class news or government, or looks like another.
-    `by`: the registration, or the change of profile, whose record is `asked_record`. To accept it, say the accounts of
-    `beside` in `compared_with`.
+    `by`: the registration, or the change of profile, whose record is `asked_record`. `compare`: the
+    accounts of `beside`, which whoever accepts says in `compared_with`.
     """
 
     account_id: str
@@ -76,6 +76,7 @@ class NameWaiting(msgspec.Struct, frozen=True, kw_only=True):
     terms: list[str]
     kinds: list[str]
     beside: list[NameBeside]
+    compare: list[str]
     version: int
 
 
@@ -178,6 +179,7 @@ async def _beside(request: Request[Any, Any, Any], db: Any, rows: list[Any]) -> 
         if check or beside:
             facts |= {name: check.get(name, []) for name in ("why", "terms", "kinds")}
             facts["why"] = facts["why"] or ["look_alike"]
+            facts["compare"] = list(dict.fromkeys(one.account_id for one in beside))
             waiting.append(msgspec.convert({**facts, "beside": beside}, NameWaiting))
     return waiting
 

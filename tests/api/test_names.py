@@ -128,6 +128,7 @@ async def test_a_look_alike_waits_with_both_names_side_by_side(sunrise: House) -
                 "state": "accepted",
             }
         ],
+        "compare": ["a"],
         "version": 1,
     }
     assert await sunrise.do("cl", "GET", CHECKS) == {"names": [waiting], "next": None}
@@ -206,7 +207,7 @@ async def test_two_at_once_are_compared_when_accepted(sunrise: House) -> None:
     late = "cd"[next(place for place, answer in enumerate(answers) if answer.status_code == 403)]
     waiting = await sunrise.do("cl", "GET", f"{CHECKS}/{late}")
     assert waiting["why"] == ["look_alike"]
-    body = {"compared_with": [one["account_id"] for one in waiting["beside"]]}
+    body = {"compared_with": waiting["compare"]}
     await sunrise.do("cl", "POST", f"/v1/accounts/{late}/acceptance", body)
 
 
