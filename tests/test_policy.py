@@ -30,7 +30,7 @@ from service.policy.edition import FILES, read_folder
 FOLDER = Path(__file__).resolve().parents[1] / "policies"
 VERBS = {
     "person": ("register", "verify", "update_facts", "accept_terms", "close", "erase"),
-    "operator": ("register", "verify", "update_facts", "raise_cap"),
+    "operator": ("register", "verify", "update_facts", "raise_cap", "sign_account", "release_account"),
     "group": (
         "register", "update_facts", "update_profile", "rank", "override_tier", "expire_override", "join",
         "request_join", "invite", "admit", "turn_away", "expire_request", "leave", "dissolve", "mute",
@@ -42,6 +42,8 @@ VERBS = {
     ),
     "account": (
         "register", "accept", "refuse", "update_facts", "rank", "override_tier", "expire_override",
+        "update_profile", "accept_profile", "refuse_profile", "recheck", "offer_transfer", "accept_transfer",
+        "decline_transfer", "withdraw_transfer", "expire_transfer", "request_close", "withdraw_close", "close",
     ),
     "tier": ("plan_bulk", "run_bulk", "stop_bulk", "finish_bulk"),
     "approval": ("grant", "refuse", "expire"),

@@ -257,7 +257,7 @@ async def test_an_account_passes_by_offer_acceptance_and_approval(two: House) ->
     assert counts == [0, 1]
     await two.refused("refused", "ann", "PUT", PROFILE, {"profile": "x"})
     await two.do("ben", "PUT", PROFILE, {"profile": "x"})
-    (record,) = [one for one in await two.records("approval.grant")]
+    (record,) = list(await two.records("approval.grant"))
     assert record["out"] == "done"
     assert (await two.effects("account.operator_changed"))[0]["to"] == "p"
 

@@ -47,7 +47,7 @@ async def alike(house: House, name: str = "Sunrise Kitchem", account_id: str = "
     [
         ("人民日报", "人民曰报"),
         ("新华网", "新華網"),
-        ("paypal", "раураӏ"),  # noqa: RUF001  Cyrillic: that is what is found
+        ("paypal", "раураӏ"),
         ("Google", "G00GLE"),
         ("café noir", "Cafe-Noir"),
         ("天气通", "夭气通"),
@@ -61,7 +61,7 @@ def test_look_alikes_are_the_same_at_a_glance(one: str, other: str) -> None:
 
 def test_no_similar_name_is_missed() -> None:
     """S093: of thousands of names and what few changes make of them, every pair as similar as asked shares a part."""
-    chance = random.Random(7)  # noqa: S311  the same names each time
+    chance = random.Random(7)
     letters, met = "日月水火木金土abc", 0
     for _ in range(6000):
         name = [chance.choice(letters) for _ in range(chance.randint(1, 30))]
@@ -247,7 +247,7 @@ async def test_automation_accepts_no_such_name_whatever_the_lines_say(
     files["rules.csv"] += line
     loose = Policy.from_files(files)
     await alike(sunrise, "北京公安之窗")
-    sunrise.app.state.door._editions = type("Editions", (), {"at": lambda _, __: loose})()  # noqa: SLF001
+    sunrise.app.state.door._editions = type("Editions", (), {"at": lambda _, __: loose})()
     answer = await sunrise.app.state.door.act(
         AcceptAccount(account_id="b", compared_with=[]), caller=Caller(kind="backend")
     )

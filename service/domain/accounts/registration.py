@@ -187,7 +187,7 @@ class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accep
             raise Refusal(Code.ALREADY_IN_STATE)
         ranked = account.ranked(here, self.credit_level(here), first=True)
         check = name_check(here, self.account_id, account.name, account.klass)
-        by_tier = here.policy.tier_effect("account", "name_check", ranked.tier) == "human"
+        by_tier = here.policy.tier_effect("account", "name_check", ranked.tier or 4) == "human"
         require_human(here, check, self.compared_with, by_tier=by_tier)
         accepted = msgspec.structs.replace(ranked, accepted_at=here.at, name_check=None)
         return Change(
