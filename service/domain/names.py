@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.errors import Code, Refusal
+
 if TYPE_CHECKING:
     from service.policy import Policy, ReservedTerm
 
@@ -109,3 +111,10 @@ def reserved_terms(policy: Policy, name: str) -> list[ReservedTerm]:
     """The reserved terms (names.csv) that a name holds, also written with look-alike characters or signs between."""
     bones = skeleton(name_key(name))
     return [term for term in policy.reserved if _bones_of_term(term.term) in bones]
+
+
+def refuse_reserved(policy: Policy, name: str, noun: str) -> None:
+    """Refuse `name_reserved` (data: the kinds) where no human would look at a name that holds a term reserved for this noun."""
+    kinds = {term.kind for term in reserved_terms(policy, name) if noun in term.nouns}
+    if kinds:
+        raise Refusal(Code.NAME_RESERVED, pointer="/name", kinds=sorted(kinds))

@@ -293,3 +293,16 @@ async def test_a_name_of_the_registration_that_waits_is_compared_by_the_threshol
     below = await alike(sunrise, "Sunrise Kitxyzw", "c")
     assert "name_check" not in below["result"]
     await register(sunrise, "d", name="Entirely Other")
+
+
+async def test_a_group_has_no_reserved_name(house: House) -> None:
+    """S093: nobody looks at the name of a group, so a term of state, Party, army or media is refused at once; places are not."""
+    await house.has_group("g", "ann", ("ben",))
+    path = "/v1/groups/g/profile"
+    problem = await house.refused("name_reserved", "ben", "PUT", path, {"name": "北京公安互助群"})
+    assert (problem["pointer"], problem["data"]) == ("/name", {"kinds": ["state"]})
+    await house.do("ben", "PUT", path, {"name": "北京美食群"})
+    body = {"group_id": "h", "name": "cctv 粉丝", "class": "fan", "capacity": 50, "join_mode": "approval"}
+    await house.refused("name_reserved", "ann", "POST", "/v1/groups", body)
+    await house.do("ann", "POST", "/v1/groups", body | {"name": "追剧粉丝"})
+    await house.do("im", "POST", "/v1/groups", body | {"group_id": "i", "owner_id": "ann"})
