@@ -94,7 +94,7 @@ def probes(bones: str) -> list[str]:
 def _pieces(length: int) -> list[tuple[int, int, int]]:
     """Place, start and end of each piece of a skeleton of this length; the last ones are longer where it does not come out even.
 
-    Migration 0013 cuts the names that were there before it in the same way.
+    The migration `accounts_life` cuts the names that were there before it in the same way.
     """
     count = length // 4 + 1
     size, longer = divmod(length, count)
