@@ -8,6 +8,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from service.api import (
+    account_life,
     accounts,
     approvals,
     batches,
@@ -81,6 +82,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         *order.ROUTES,
         *ownership.ROUTES,
         *accounts.ROUTES,
+        *account_life.ROUTES,
         *tiers.ROUTES,
         *measures.ROUTES,
         *dormancy.ROUTES,

@@ -4,6 +4,7 @@ Every instant of the house is UTC and whole milliseconds, so that what is record
 """
 
 import re
+from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -85,3 +86,9 @@ def to_us(at: datetime) -> int:
 def from_us(us: int) -> datetime:
     """Return the instant so many microseconds after 1970-01-01T00:00:00Z."""
     return _EPOCH + timedelta(microseconds=us)
+
+
+def later(at: datetime, months: int) -> datetime:
+    """The same day so many calendar months later, or the last day of a shorter month."""
+    year, month = divmod(at.year * 12 + at.month - 1 + months, 12)
+    return at.replace(year=year, month=month + 1, day=min(at.day, monthrange(year, month + 1)[1]))

@@ -41,6 +41,7 @@ _CONSTRAINTS = {
     "groups_pkey": Code.ALREADY_EXISTS,
     "account_pkey": Code.ALREADY_EXISTS,
     "account_name_key": Code.NAME_RESERVED,
+    "account_name_held": Code.NAME_RESERVED,
     "operator_pkey": Code.ALREADY_EXISTS,
     "api_key_pkey": Code.ALREADY_EXISTS,
     "api_key_token_key": Code.ALREADY_EXISTS,

@@ -50,7 +50,8 @@ class Code(StrEnum):
     BARRED = "barred", 403, True, "Barred from this group."
     NOT_ELIGIBLE = "not_eligible", 403, True, "Target cannot hold this office now; data: why."
     OWN_MATTER = "own_matter", 403, True, "Caller has a part in the matter."
-    HUMAN_NEEDED = "human_needed", 403, True, "Automation may not decide this."
+    HUMAN_NEEDED = "human_needed", 403, True, "Automation may not decide this; data: why."
+    NOT_MCN = "not_mcn", 403, True, "Operator is no MCN."
     OUTSIDE_SCOPE = "outside_scope", 403, True, "Outside grant, territory, period or campaign."
     UNKNOWN = "unknown", 404, False, "No such thing, or not the caller's to know."
     GROUP_DISSOLVED = "group_dissolved", 410, True, "The group is dissolved."
@@ -72,10 +73,10 @@ class Code(StrEnum):
         "The owner leaves only by transfer, dissolution or succession.",
     )
     SUCCESSOR_MISSING = "successor_missing", 409, True, "Nobody named can follow."
+    CONSENT_MISSING = "consent_missing", 409, True, "The other side did not agree."
     TRANSFER_PENDING = "transfer_pending", 409, True, "An offer is open."
     TRANSFER_RESTING = "transfer_resting", 409, True, "Too soon after the last one; data: seconds."
     OFFER_LAPSED = "offer_lapsed", 409, True, "No open offer."
-    CONSENT_MISSING = "consent_missing", 409, True, "The other side did not agree."
     NAME_RESERVED = "name_reserved", 409, True, "Name used before, reserved or too similar."
     CAPACITY_BELOW_MEMBERS = "capacity_below_members", 409, True, "Capacity smaller than headcount."
     BELOW_FLOOR = "below_floor", 409, True, "Override under a floor."

@@ -15,9 +15,11 @@ import structlog
 
 from service.action import Action, action_name
 from service.caller import Caller
-from service.clock import Clock
+from service.clock import Clock, later
 from service.db import DatabaseUnavailable, Db, queries
+from service.domain.accounts.closing import CloseAccount
 from service.domain.accounts.tiers import ExpireAccountOverride, RankAccount
+from service.domain.accounts.transfer import ExpireAccountTransfer
 from service.domain.approvals import ExpireApproval
 from service.domain.crediting import RecoverCredit
 from service.domain.groups.bars import ExpireBar
@@ -29,7 +31,6 @@ from service.domain.measures.dormancy import PAUSE, WarnDormant
 from service.domain.measures.licensing import SUSPENSION, ExpireCredential
 from service.domain.ownership.succession import OpenSuccession, Orphan, Succeed
 from service.domain.ownership.transfer import ExpireTransfer
-from service.domain.retention.facts import later
 from service.domain.retention.purge import Purge
 from service.door import Door
 from service.editions import Editions
@@ -70,6 +71,8 @@ DUE: tuple[Due, ...] = (
     Due("group_falls_due", lambda row: RankGroup(group_id=row["group_id"]), days="tier_down_wait_d"),
     Due("offers_due", lambda row: ExpireTransfer(group_id=row["group_id"])),
     Due("account_falls_due", lambda row: RankAccount(account_id=row["account_id"]), days="tier_down_wait_d"),
+    Due("account_offers_due", lambda row: ExpireAccountTransfer(account_id=row["account_id"])),
+    Due("account_closings_due", lambda row: CloseAccount(account_id=row["account_id"])),
     Due("account_overrides_due", lambda row: ExpireAccountOverride(account_id=row["account_id"])),
     Due("approvals_due", lambda row: ExpireApproval(approval_id=row["approval_id"])),
     Due("successions_due", lambda row: Succeed(group_id=row["group_id"])),

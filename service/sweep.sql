@@ -61,6 +61,21 @@ WHERE tier_basis -> 'waiting' ->> 'since'
     AND closed_at IS NULL
 ORDER BY tier_basis -> 'waiting' ->> 'since', account_id LIMIT :most OFFSET :skipped;
 
+-- name: account_offers_due
+-- Offered accounts that nobody answered for.
+SELECT account_id FROM account
+WHERE offer IS NOT NULL AND offer ->> 'ended_how' IS NULL
+    AND offer ->> 'until' < to_char(:before::timestamptz AT TIME ZONE 'UTC' + interval '1 second', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    AND (offer ->> 'until')::timestamptz < :before::timestamptz
+    AND closed_at IS NULL
+ORDER BY offer ->> 'until', account_id LIMIT :most OFFSET :skipped;
+
+-- name: account_closings_due
+-- Accounts whose closing is due: at the instant itself, not after it.
+SELECT account_id FROM account
+WHERE closing_due_at IS NOT NULL AND closing_due_at <= :before AND closed_at IS NULL
+ORDER BY closing_due_at, account_id LIMIT :most OFFSET :skipped;
+
 -- name: account_overrides_due
 -- Accounts whose tier was set by hand until now.
 SELECT account_id FROM account

@@ -25,12 +25,12 @@ from service.policy import (
 )
 from service.policy.commands import commands
 from service.policy.compiled import plain_enforcer, table_path
-from service.policy.edition import FILES, read_folder
+from service.policy.edition import ADDED, FILES, read_folder
 
 FOLDER = Path(__file__).resolve().parents[1] / "policies"
 VERBS = {
     "person": ("register", "verify", "update_facts", "accept_terms", "close", "erase"),
-    "operator": ("register", "verify", "update_facts", "raise_cap"),
+    "operator": ("register", "verify", "update_facts", "raise_cap", "sign_account", "release_account"),
     "group": (
         "register", "update_facts", "update_profile", "rank", "override_tier", "expire_override", "join",
         "request_join", "invite", "admit", "turn_away", "expire_request", "leave", "dissolve", "mute",
@@ -43,6 +43,8 @@ VERBS = {
     "account": (
         "register", "accept", "refuse", "update_facts", "rank", "override_tier", "expire_override",
         "warn_dormant", "wake",
+        "update_profile", "accept_profile", "refuse_profile", "recheck", "offer_transfer", "accept_transfer",
+        "decline_transfer", "withdraw_transfer", "expire_transfer", "request_close", "withdraw_close", "close",
     ),
     "tier": ("plan_bulk", "run_bulk", "stop_bulk", "finish_bulk"),
     "measure": ("impose", "lift", "expire"),
@@ -630,7 +632,7 @@ def test_the_edition_changes_with_any_byte(name: str, policy: Policy) -> None:
 
 def test_the_edition_is_the_same_from_folder_and_from_files(policy: Policy, folder: Path) -> None:
     """The same bytes are the same edition, wherever they come from and in whatever order."""
-    files = {name: policy.files[name] for name in reversed(FILES)}
+    files = {name: policy.files[name] for name in reversed((*FILES, *ADDED))}
     assert Policy.from_files(files).edition == Policy.from_folder(folder).edition == policy.edition
 
 
@@ -736,5 +738,5 @@ def test_commands_speak_plainly(folder: Path) -> None:
 def test_the_page_for_lawyers_names_every_file() -> None:
     """The README of the policies speaks of each file of the edition."""
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    for name in FILES:
+    for name in (*FILES, *ADDED):
         assert f"`{name}`" in page

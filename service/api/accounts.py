@@ -12,7 +12,8 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from service.api.acting import governed
 from service.api.reading import USUAL, Cursor, Limit, Parameters, Territory, reader, shown
 from service.db import queries
-from service.domain.accounts.facts import AccountClass, TierOverride
+from service.domain.accounts.facts import AccountClass, AccountOffer, PendingProfile, TierOverride
+from service.domain.accounts.names import NameCheck
 from service.domain.accounts.registration import (
     AcceptAccount,
     RefuseAccount,
@@ -25,7 +26,17 @@ from service.errors import Code, Refusal
 
 sql = queries(__file__)
 
-AccountState = Literal["waiting", "accepted", "refused"]
+AccountState = Literal["waiting", "accepted", "refused", "closed"]
+
+
+class OperatorChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of operator: public (A1, S099)."""
+
+    at: dt.datetime
+    from_operator: str
+    from_name: str
+    to_operator: str
+    to_name: str
 
 
 class AccountCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +54,9 @@ class AccountCard(msgspec.Struct, frozen=True, kw_only=True):
     operator_name: str
     operator_kind: str
     credit_code_ref: str | None
+    mcn_id: str | None
+    mcn_name: str | None
+    subject_changes: list[OperatorChange]
     state: AccountState
     accepted_at: dt.datetime | None
     closed_at: dt.datetime | None
@@ -57,8 +71,11 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountFacts(AccountCard, frozen=True, kw_only=True):
-    """The card with what the account is ranked by and the measures in force on it; for staff, the backend and the operator's
-    answerable person.
+    """The card with what the account is ranked by, what waits, and the measures in force on it; for staff, the backend and who
+    answers for its operator or MCN.
+
+    No monetisation before `monetisation_eligible_at` (S100). `name_check`: why its name waits for a human; who waits himself is
+    not told beside whose name.
     """
 
     tier: int | None
@@ -73,6 +90,11 @@ class AccountFacts(AccountCard, frozen=True, kw_only=True):
     refused_at: dt.datetime | None
     created_at: dt.datetime
     measures: list[InForce]
+    pending_profile: PendingProfile | None
+    name_check: NameCheck | None
+    offer: AccountOffer | None
+    monetisation_eligible_at: dt.datetime | None
+    closing_due_at: dt.datetime | None
 
 
 class AccountPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,9 +116,11 @@ async def get_account(
     if record is None:
         raise Refusal(Code.UNKNOWN)
     facts = dict(record)
-    answerable = facts.pop("answerable_person")
-    inside = caller.kind in {"backend", "staff"} or caller.person_id == answerable
-    if not inside and facts["state"] != "accepted":
+    answers = {facts.pop("answerable_person"), facts.pop("mcn_answerable_person")} - {None}
+    inside = caller.kind in {"backend", "staff"} or caller.person_id in answers
+    if caller.kind == "person":
+        _without_others(facts)
+    if not inside and facts["state"] not in {"accepted", "closed"}:
         raise Refusal(Code.UNKNOWN)
     caller.inside(facts["place"], facts["tier"])
     shape = AccountFacts if inside else AccountCard
@@ -112,11 +136,13 @@ async def list_accounts(
     operator_id: FromQuery[str | None] = None,
     waits: Annotated[AccountState | None, QueryParameter(name="state")] = None,
     override: FromQuery[bool | None] = None,
+    changing: FromQuery[bool | None] = None,
     due_recheck_before: FromQuery[dt.datetime | None] = None,
     cursor: Cursor = None,
     limit: Limit = USUAL,
 ) -> Response[AccountPage]:
-    """Accounts by class, tier, territory (what it contains counts), operator, state, override and day of recheck.
+    """Accounts by class, tier, territory (what it contains counts), operator, state, override, day of recheck, and
+    whether a change of profile waits (`changing`).
 
     For staff and the backend in its own name. Raises Refusal `refused`, `malformed`.
     """
@@ -128,6 +154,7 @@ async def list_accounts(
         "operator_id",
         "state",
         "override",
+        "changing",
         "due_recheck_before",
         "cursor",
         "limit",
@@ -150,6 +177,7 @@ async def list_accounts(
             operator_id=operator_id,
             state=waits,
             override=override,
+            changing=changing,
             due_recheck_before=due_recheck_before,
             most=limit + 1,
         )
@@ -159,6 +187,13 @@ async def list_accounts(
         next=asked.cursor_to(accounts[-1].account_id) if len(found) > limit else None,
     )
     return shown(page)
+
+
+def _without_others(facts: dict[str, Any]) -> None:
+    """Leave out of an account's facts what speaks of other accounts: the names beside which its own is looked at."""
+    for one in (facts, facts["pending_profile"] or {}):
+        if one.get("name_check"):
+            one["name_check"] = {**one["name_check"], "beside": []}
 
 
 def inner_of(jurisdiction: str | None) -> str | None:

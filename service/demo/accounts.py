@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 
-from service.demo.step import PEOPLE, Scene, Step, at, verified
+from service.demo.step import PEOPLE, Kept, Scene, Step, at, verified
 
 ACCOUNTS = Path(__file__).with_name("patrol_accounts.csv")
 
@@ -64,10 +64,19 @@ def _patrol(place: Mapping[str, str], when: dt.datetime) -> Scene:
         Step(
             when,
             "cl",
+            "looks at its name beside others",
+            "GET",
+            f"/v1/name-checks/{account}",
+            shows={"name": place["display_name"], "kinds.0": "state"},
+            keeps={f"compare_{code}": "compare"},
+        ),
+        Step(
+            when,
+            "cl",
             "accepts",
             "POST",
             f"/v1/accounts/{account}/acceptance",
-            {},
+            {"compared_with": Kept(f"compare_{code}")},
             shows={"result.state": "accepted", "result.tier": 2},
         ),
         Step(

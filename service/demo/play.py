@@ -273,7 +273,9 @@ class Play:
                 yield "answer", f"not to say {text}", "it does"
 
     def _filled(self, value: Any) -> Any:
-        """The value with every `$name` in its texts filled in. Raises KeyError."""
+        """The value with every `$name` in its texts filled in, and what was kept in its place. Raises KeyError."""
+        if isinstance(value, Kept):
+            return self.names[value.name]
         if isinstance(value, str):
             return Template(value).substitute(self.names)
         if isinstance(value, Mapping):

@@ -73,7 +73,7 @@ class Scene(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """An expectation: the very value that was kept under a name."""
+    """The very value that was kept under a name: what must come, or what is sent."""
 
     name: str
 

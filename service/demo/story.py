@@ -13,6 +13,7 @@ from service.demo.evidence import evidence
 from service.demo.groups import founding_of_g, mute_of_dan
 from service.demo.handover import transfer
 from service.demo.measures import credential_ends, dormancy
+from service.demo.names import names_and_profiles
 from service.demo.step import Scene
 from service.demo.tiers import another_table, tiers_explained
 from service.founding import Founder
@@ -40,6 +41,7 @@ def story() -> list[Scene]:
         group_h(),
         account_ranked_anew(),
         another_table(),
+        names_and_profiles(),
         transfer(),
         authority_looks_again(),
         evidence(),

@@ -32,7 +32,7 @@ class AdminLink(Held, frozen=True, kw_only=True):
 
 
 class OperatorLink(msgspec.Struct, frozen=True, kw_only=True):
-    """The operator of an account and the person who answers for it."""
+    """The operator of an account, or its MCN, and the person who answers for it; by which record it holds since when."""
 
     operator_id: str
     kind: str
@@ -56,7 +56,10 @@ class MeasureLink(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True):
-    """Platform, then operator or owner, then admins, as they were at `at`, and what was in force then. `code`: a group's (G5)."""
+    """Platform, then operator and MCN, or owner, then admins, as they were at `at`, and what was in force then.
+
+    `code`: a group's public code (G5).
+    """
 
     type: str
     id: str
@@ -66,6 +69,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: str | None = None
     platform: Held | None
     operator: OperatorLink | None = None
+    mcn: OperatorLink | None = None
     owner: Held | None = None
     admins: list[AdminLink] = []
     measures: list[MeasureLink] = []
@@ -140,6 +144,16 @@ async def _of_operator(db: Any, kind: str, subject_id: str, at: dt.datetime) -> 
             held_from=instant_text(row["operator_since"]),
             record_id=row["operator_record"],
             exited_at=_text(row["exited_at"]),
+        ),
+        mcn=None
+        if kind != "account" or row["mcn_id"] is None
+        else OperatorLink(
+            operator_id=row["mcn_id"],
+            kind=row["mcn_kind"],
+            answerable_person=row["mcn_answerable_person"],
+            held_from=instant_text(row["mcn_since"]),
+            record_id=row["mcn_record"],
+            exited_at=_text(row["mcn_exited_at"]),
         ),
         measures=[_measure(one) for one in await sql.measures_at(db, type=kind, id=subject_id, at=at)],
     )

@@ -5,7 +5,7 @@ Casbin lives here and nowhere else. An edition is read strictly or not at all.
 """
 
 from .bands import Band, Scale, TierEdition, TierTable, adopted_tiers
-from .catalogue import Document, Measure, Reason, Term, Violation
+from .catalogue import Document, Measure, Reason, ReservedTerm, Term, Violation
 from .compare import Answer, CellChange, Explanation, ValueChange, check, diff, diff_values, explain
 from .edition import Policy, Terms, Verdict, digest, read_folder
 from .lines import Line
@@ -29,6 +29,7 @@ __all__ = [
     "PolicyError",
     "Problem",
     "Reason",
+    "ReservedTerm",
     "Scale",
     "Term",
     "Terms",

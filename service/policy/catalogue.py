@@ -48,6 +48,8 @@ VIOLATION_COLUMNS = (
     "source",
 )
 REASON_COLUMNS = ("code", "name_zh", "name_en", "for", "note")
+NAME_COLUMNS = ("term", "kind", "for", "note")
+TERM_KINDS = ("state", "party", "army", "media", "place")
 DOCUMENT_COLUMNS = ("code", "document", "version", "effective_at", "name_zh", "name_en", "note")
 REVERSIBLE = ("yes", "no", "limited", "hard", "review", "earned_back", "on_reapply", "not_applicable")
 GROUNDS = ("illegal", "terms", "either")
@@ -131,6 +133,18 @@ class Reason(msgspec.Struct, frozen=True):
     def fits(self, action: str) -> bool:
         """Whether this reason may be given for an action `noun.verb`."""
         return "*" in self.families or action.partition(".")[0] in self.families
+
+
+class ReservedTerm(msgspec.Struct, frozen=True):
+    """One term (names.csv) that a name of these nouns holds only by a human's decision (S093).
+
+    `kind` is state, party, army, media or place.
+    """
+
+    term: str
+    kind: str
+    nouns: tuple[str, ...]
+    note: str
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -237,6 +251,24 @@ def read_documents(data: bytes, findings: Findings) -> dict[str, tuple[Document,
     if len(findings.problems) > before:
         return None
     return {document: tuple(versions) for document, versions in documents.items()}
+
+
+def read_names(data: bytes, findings: Findings) -> tuple[ReservedTerm, ...] | None:
+    """The reserved terms in the order of the file, or None with findings."""
+    rows = read_sheet(data, NAME_COLUMNS, ("term",), findings, may_be_empty=("note",))
+    before = len(findings.problems)
+    terms: list[ReservedTerm] = []
+    for row in rows:
+        one_of(row, "kind", TERM_KINDS, findings)
+        nouns = tuple(row["for"].split("|"))
+        if not set(nouns) <= {"account", "group"}:
+            findings.add(row.line, f"for '{row['for']}' is unknown", "write account, group, or account|group")
+        if len(row["term"].strip()) < 2:
+            findings.add(
+                row.line, f"term '{row['term']}' is in too many names", "write two characters or more"
+            )
+        terms.append(ReservedTerm(term=row["term"], kind=row["kind"], nouns=nouns, note=row["note"]))
+    return None if len(findings.problems) > before else tuple(terms)
 
 
 def _instant(row: Row, column: str, findings: Findings) -> dt.datetime | None:

@@ -13,10 +13,12 @@ from .catalogue import (
     Document,
     Measure,
     Reason,
+    ReservedTerm,
     Violation,
     check_references,
     read_documents,
     read_measures,
+    read_names,
     read_reasons,
     read_violations,
 )
@@ -37,6 +39,10 @@ FILES = (
     "tiers.csv",
     "violations.csv",
 )
+#: Editions adopted before there was this file do not have it; in them it is empty.
+ADDED = ("names.csv",)
+LEAST_SIMILARITY = 0.8
+"""Below it similar names are not found: see `service.domain.names`."""
 MUTE_LIMITS = ("admin_mute_max_s", "owner_mute_max_s", "admin_mute_all_max_s", "owner_mute_all_max_s")
 
 
@@ -96,6 +102,7 @@ class Policy:
         tiers: Mapping[str, TierTable],
         catalogues: tuple[dict[str, Measure], dict[str, Violation], dict[str, Reason]],
         documents: Mapping[str, tuple[Document, ...]],
+        reserved: tuple[ReservedTerm, ...],
         table: Table,
     ) -> None:
         self.files: Mapping[str, bytes] = MappingProxyType(dict(files))
@@ -108,6 +115,7 @@ class Policy:
         self.violations: Mapping[str, Violation] = MappingProxyType(violations)
         self.reasons: Mapping[str, Reason] = MappingProxyType(reasons)
         self.documents: Mapping[str, tuple[Document, ...]] = MappingProxyType(dict(documents))
+        self.reserved: tuple[ReservedTerm, ...] = reserved
         self.table: Mapping[Cell, int] = MappingProxyType(table)
         self._terms = self._resolve_terms()
         self._choices = self._arrange()
@@ -131,8 +139,8 @@ class Policy:
         """
         problems: list[Problem] = []
         _check_names(files, problems)
-        readable = {name: files.get(name, b"") for name in FILES}
-        sheet = {name: Findings(name, problems if name in files else []) for name in FILES}
+        readable = {name: files.get(name, b"") for name in (*FILES, *ADDED)}
+        sheet = {name: Findings(name, problems if name in files else []) for name in readable}
         if not (read_text(readable["README.md"], sheet["README.md"]) or "").strip():
             sheet["README.md"].add(1, "is empty", "say how this folder is read")
         tiers = read_tiers(readable["tiers.csv"], sheet["tiers.csv"])
@@ -141,6 +149,7 @@ class Policy:
         violations = read_violations(readable["violations.csv"], sheet["violations.csv"])
         reasons = read_reasons(readable["reasons.csv"], sheet["reasons.csv"])
         documents = read_documents(readable["documents.csv"], sheet["documents.csv"])
+        reserved = read_names(readable["names.csv"], sheet["names.csv"]) if "names.csv" in files else ()
         lines = read_lines(readable["rules.csv"], sheet["rules.csv"], actions, EFFECTS)
         if measures is not None and reasons is not None:
             asking = {line.action: 0 for line in lines}
@@ -148,11 +157,15 @@ class Policy:
             check_references(measures, reasons, asking, (sheet["measures.csv"], sheet["rules.csv"]))
         if tiers is not None and parameters is not None:
             _check_mutes(readable["tiers.csv"], tiers, parameters, sheet["tiers.csv"])
+        if parameters is not None and not LEAST_SIMILARITY <= parameters.name_similarity_review <= 1:
+            line = _line_of(readable["parameters.csv"], "name_similarity_review,")
+            what = f"name_similarity_review is {parameters.name_similarity_review}"
+            sheet["parameters.csv"].add(line, what, f"write {LEAST_SIMILARITY} to 1")
         table = _table(files, lines, sheet, problems, cache)
         catalogues = _all_or_none(measures, violations, reasons)
         if tiers is None or parameters is None or catalogues is None or documents is None or table is None:
             raise PolicyError(problems)
-        if problems:
+        if problems or reserved is None:
             raise PolicyError(problems)
         return cls(
             files=files,
@@ -161,6 +174,7 @@ class Policy:
             tiers=tiers,
             catalogues=catalogues,
             documents=documents,
+            reserved=reserved,
             table=table,
         )
 
@@ -301,8 +315,8 @@ def _check_names(files: Mapping[str, bytes], problems: list[Problem]) -> None:
         if name not in files:
             problems.append(Problem(name, 1, "is missing", "add the file"))
     for name in files:
-        if name not in FILES:
-            problems.append(Problem(name, 1, "is no policy file", f"keep only {', '.join(FILES)}"))
+        if name not in FILES and name not in ADDED:
+            problems.append(Problem(name, 1, "is no policy file", f"keep only {', '.join((*FILES, *ADDED))}"))
 
 
 def _check_mutes(

@@ -9,9 +9,9 @@ import pytest
 
 from service.api.accounts import inner_of
 from service.caller import Caller
-from service.domain.accounts.facts import name_key
 from service.domain.accounts.tiers import ExpireAccountOverride
 from service.domain.keys import contains
+from service.domain.names import name_key
 from service.domain.staff import Staff
 from service.domain.tiers import Basis, basis_bytes, compute, rank_again
 from service.policy import Policy
@@ -597,6 +597,9 @@ async def test_the_public_card_shows_no_personal_data(accepted: House) -> None:
             "operator_name": "唐山某某",
             "operator_kind": "company",
             "credit_code_ref": REF,
+            "mcn_id": None,
+            "mcn_name": None,
+            "subject_changes": [],
             "state": "accepted",
             "accepted_at": "2026-11-02T08:00:00Z",
             "closed_at": None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,6 +11,7 @@ import msgspec
 from service.action import Action, Id, Need, Situation, Stand, Subject
 from service.caller import Caller
 from service.domain import allowances, credit, staff, tiers
+from service.domain.accounts.names import NameCheck
 from service.domain.credentials import require_credential
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
@@ -41,6 +41,37 @@ class TierOverride(msgspec.Struct, frozen=True, kw_only=True):
 
     tier: int
     until: dt.datetime
+    by_record: str
+
+
+class PendingProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """The profile that the operator asked for and nobody has checked yet (S094), whole; by which record."""
+
+    name: str
+    name_key: str
+    klass: AccountClass
+    profile: str
+    name_check: NameCheck | None
+    by_record: str
+
+
+class AccountOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer offered to another operator; open until `until`, or until it ended otherwise."""
+
+    to: str
+    until: dt.datetime
+    by_record: str
+    ended_how: Literal["accepted", "declined", "withdrawn", "lapsed"] | None = None
+
+    def open_at(self, at: dt.datetime) -> bool:
+        """Whether it can be answered; it holds at its end and lapses after it."""
+        return self.ended_how is None and at <= self.until
+
+
+class Agreed(msgspec.Struct, frozen=True, kw_only=True):
+    """The MCN by which an account's operator agreed to be signed, and the record of that."""
+
+    mcn_id: str
     by_record: str
 
 
@@ -74,6 +105,15 @@ class Account(Row, frozen=True, kw_only=True):
     closed_at: dt.datetime | None = None
     closed_how: Literal["owner", "measure", "refused"] | None = None
     by_record: str
+    name_check: NameCheck | None = None
+    pending_profile: PendingProfile | None = None
+    offer: AccountOffer | None = None
+    transferred_at: dt.datetime | None = None
+    monetisation_eligible_at: dt.datetime | None = None
+    closing_due_at: dt.datetime | None = None
+    mcn_agreed: Agreed | None = None
+    mcn_id: str | None = None
+    mcn_record: str | None = None
 
     def with_(self, **facts: Any) -> Account:
         """The row with some facts changed and its version grown by one."""
@@ -113,22 +153,6 @@ class Account(Row, frozen=True, kw_only=True):
         return self.with_(tier=tier, tier_basis=basis, next_recheck_at=next_recheck_at)
 
 
-class NamedAccount(Row, frozen=True, kw_only=True):
-    """The account that has or had a name; names are never given again (A5). Looked at, never written."""
-
-    table = "account"
-    key = ("name_key",)
-
-    name_key: str
-    account_id: str
-
-
-def name_key(name: str) -> str:
-    """A name as far as it distinguishes: letters and digits of its compatible form, without case, space and signs."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return "".join(char for char in folded if unicodedata.category(char)[0] in "LNM")
-
-
 def needs_credential(policy: tiers.Edition, klass: str) -> bool:
     """Whether an edition holds a class to be a regulated field, one whose accounts need a credential (A3).
 
@@ -147,6 +171,13 @@ def require_class(here: Situation, operator: Operator, klass: AccountClass) -> N
     if klass == "government" and operator.kind != "government":
         raise Refusal(Code.CREDENTIAL_MISSING, needs="operator_kind_government", kind=operator.kind)
     require_credential(here, operator.operator_id, klass)
+
+
+def weight_of(here: Situation, operator: Operator) -> str:
+    """The level of an operator's credit as tiers take it; the act has asked for `allowances.level_need` (S077, O2)."""
+    ledger = here.find(credit.Credit, "operator", operator.operator_id)
+    verified = operator.identity_status == "verified"
+    return credit.weight(here.policy.parameters, None if ledger is None else ledger.score, verified=verified)
 
 
 class AccountAction(Action, frozen=True, kw_only=True):
@@ -191,12 +222,7 @@ class AccountAction(Action, frozen=True, kw_only=True):
 
     def credit_level(self, here: Situation) -> str:
         """The level of the operator's credit, which its accounts' tiers take (S077, O2)."""
-        operator = self.operator(here)
-        ledger = here.find(credit.Credit, "operator", operator.operator_id)
-        verified = operator.identity_status == "verified"
-        return credit.weight(
-            here.policy.parameters, None if ledger is None else ledger.score, verified=verified
-        )
+        return weight_of(here, self.operator(here))
 
     def accepted(self, here: Situation) -> Account:
         """The account, accepted. Raises Refusal `unknown`, `not_in_state`."""

@@ -28,14 +28,23 @@ from service.domain.accounts.facts import (
     Account,
     AccountAction,
     AccountClass,
-    NamedAccount,
-    name_key,
     require_class,
+)
+from service.domain.accounts.names import (
+    Compared,
+    name_check,
+    needs_of_name,
+    require_free,
+    require_human,
+    seen_beside,
+    taken,
+    told,
 )
 from service.domain.accounts.tiers import crossing
 from service.domain.allowances import level_need, require_credit, require_room
 from service.domain.credentials import CredentialsOf
 from service.domain.identity import refuse_raw
+from service.domain.names import name_key
 from service.domain.operators import Operator, require_identity
 from service.domain.people import Person
 from service.errors import Code, Refusal
@@ -79,7 +88,7 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
             Need(Operator, (self.operator_id,), write=True),
             level_need(self.operator_id),
             Need(CredentialsOf, (self.operator_id,)),
-            Need(NamedAccount, (name_key(self.name),), write=True),
+            *needs_of_name(name_key(self.name), write=True),
         ]
 
     def more(self, here: Situation) -> Sequence[Need]:
@@ -107,8 +116,7 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
         require_class(here, operator, self.klass)
         if here.find(Account, self.account_id) is not None:
             raise Refusal(Code.ALREADY_EXISTS)
-        if here.find(NamedAccount, name_key(self.name)) is not None:
-            raise Refusal(Code.NAME_RESERVED, pointer="/name")
+        require_free(here, name_key(self.name), self.account_id)
         require_room(here, operator)
         account = Account(
             account_id=self.account_id,
@@ -120,10 +128,16 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
             jurisdiction=self.jurisdiction,
             created_at=here.at,
             by_record=here.record_id,
+            name_check=name_check(here, self.account_id, self.name, self.klass),
         )
         return Change(
-            writes=[operator.with_(account_count=operator.account_count + 1), account],
-            after={"class": account.klass, "state": "waiting"},
+            writes=[
+                operator.with_(account_count=operator.account_count + 1),
+                account,
+                *taken(here, self.account_id, self.name),
+            ],
+            after={"class": account.klass, "state": "waiting", **told(account.name_check)},
+            about=seen_beside(account.name_check),
             coupled=[
                 {
                     "id": 1,
@@ -134,7 +148,11 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
                 }
             ],
             personal={"name": account.name, **({"profile": account.profile} if account.profile else {})},
-            result={"state": "waiting", "version": account.version},
+            result={
+                "state": "waiting",
+                "version": account.version,
+                **({} if account.name_check is None else {"name_check": "human"}),
+            },
             effects=[
                 Effect("account.waiting", {"account_id": self.account_id, "operator_id": self.operator_id})
             ],
@@ -142,26 +160,36 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
 
 
 class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accept"):
-    """A classifier without a part in it accepts the account (S092, S093: never automation). It is ranked on its facts."""
+    """A classifier without a part in it accepts the account (S092, S093: never automation). It is ranked on its facts.
 
+    Where the name looks like others, `compared_with` says beside which it was seen: the accounts of `GET /v1/name-checks`.
+    """
+
+    compared_with: Compared = []
     reason: Reason | None = None
     note: Note | None = None
 
     def more(self, here: Situation) -> Sequence[Need]:
-        """Also what the operator may show for the class."""
+        """Also what the operator may show for the class, and who else is called like that."""
         account = here.find(Account, self.account_id)
-        shown = [] if account is None else [Need(CredentialsOf, (account.operator_id,))]
-        return [*super().more(here), *shown]
+        if account is None:
+            return ()
+        shown = Need(CredentialsOf, (account.operator_id,))
+        return [*super().more(here), shown, *needs_of_name(account.name_key)]
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `identity_unverified`, `credential_missing`, `already_in_state`."""
+        """Refuses `identity_unverified`, `credential_missing`, `human_needed`, `already_in_state`."""
+        del terms
         account, operator = self.account(here), self.operator(here)
         require_identity(here, operator)
         require_class(here, operator, account.klass)
         if account.accepted_at is not None:
             raise Refusal(Code.ALREADY_IN_STATE)
         ranked = account.ranked(here, self.credit_level(here), first=True)
-        accepted = msgspec.structs.replace(ranked, accepted_at=here.at)
+        check = name_check(here, self.account_id, account.name, account.klass)
+        by_tier = here.policy.tier_effect("account", "name_check", ranked.tier or 4) == "human"
+        require_human(here, check, self.compared_with, by_tier=by_tier)
+        accepted = msgspec.structs.replace(ranked, accepted_at=here.at, name_check=None)
         return Change(
             writes=[accepted],
             before={"state": "waiting"},
@@ -169,7 +197,9 @@ class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accep
                 "state": "accepted",
                 "tier": accepted.tier,
                 "tier_basis": msgspec.to_builtins(accepted.tier_basis),
+                **told(check),
             },
+            about=seen_beside(check),
             links=[account.by_record],
             result={
                 "state": "accepted",

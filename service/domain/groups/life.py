@@ -33,6 +33,7 @@ from service.domain.groups.facts import (
     Role,
 )
 from service.domain.groups.ranking import crossing, explained, ranked, tier_coupled
+from service.domain.names import refuse_reserved
 from service.domain.people import Known, Person
 from service.errors import Code, Refusal
 
@@ -129,8 +130,8 @@ class RegisterGroup(Action, frozen=True, kw_only=True, tag="group.register"):
         )
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `identity_unverified`, `not_eligible`, `credit_too_low`, `already_exists`, `capacity_below_members`,
-        `cap_members`, `cap_groups_owned`.
+        """Refuses `identity_unverified`, `not_eligible`, `credit_too_low`, `already_exists`, `name_reserved`,
+        `capacity_below_members`, `cap_members`, `cap_groups_owned`.
 
         An import is weighed like a founding (S046): nobody gets more groups by it than he may have.
         """
@@ -141,6 +142,8 @@ class RegisterGroup(Action, frozen=True, kw_only=True, tag="group.register"):
         creditworthy(here.policy, level_of(here, founder.person_id), group.tier)
         if here.find(Group, self.group_id) is not None:
             raise Refusal(Code.ALREADY_EXISTS)
+        if not group.imported:
+            refuse_reserved(here.policy, self.name, "group")
         if group.member_count > group.capacity:
             raise Refusal(
                 Code.CAPACITY_BELOW_MEMBERS,
@@ -287,11 +290,13 @@ class UpdateGroupProfile(GroupAction, frozen=True, kw_only=True, tag="group.upda
         return [*super().needs(caller), *([Need(Credit, ("person", caller.person_id))] if asks else [])]
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `refused` (capacity, by an admin), `credit_too_low` (a larger capacity, for the tier it gives, S046),
+        """Refuses `name_reserved`, `refused` (capacity, by an admin), `credit_too_low` (a larger capacity, for the tier it gives, S046),
         `capacity_below_members`, `cap_members` (above the heaviest tier).
         """
         del terms
         before = self.group(here)
+        if self.name is not None and self.name != before.name:
+            refuse_reserved(here.policy, self.name, "group")
         if self.capacity is not None:
             if self.my_rank(here) < OWNER:
                 raise Refusal(Code.REFUSED, pointer="/capacity", why="capacity is for the owner")

@@ -7,13 +7,12 @@ Cases, appeals and orders that are open stop a deletion like a hold; they join h
 from __future__ import annotations
 
 import datetime as dt
-from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import msgspec
 
-from service.clock import instant_text
+from service.clock import instant_text, later
 from service.db import queries
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -143,12 +142,6 @@ class Retirable(Gated, frozen=True, kw_only=True):
             row = await sql.retirable(db, start=int(start), end=int(end))
             looked[start, end] = cls(start=start, end=end, **row)
         return looked
-
-
-def later(at: dt.datetime, months: int) -> dt.datetime:
-    """The same day so many calendar months later, or the last day of a shorter month."""
-    year, month = divmod(at.year * 12 + at.month - 1 + months, 12)
-    return at.replace(year=year, month=month + 1, day=min(at.day, monthrange(year, month + 1)[1]))
 
 
 def refuse_held(holds: Sequence[str]) -> None:

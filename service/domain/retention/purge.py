@@ -16,10 +16,10 @@ import msgspec
 
 from service.action import Action, Change, Instant, Need, Situation, Stand, Subject
 from service.caller import Caller
-from service.clock import instant_text, parse_instant
+from service.clock import instant_text, later, parse_instant
 from service.db import Tx
 from service.domain import staff
-from service.domain.retention.facts import Gated, later, sql
+from service.domain.retention.facts import Gated, sql
 from service.errors import Code, Refusal
 
 if TYPE_CHECKING:
