@@ -75,6 +75,7 @@ class Code(StrEnum):
     SUCCESSOR_MISSING = "successor_missing", 409, True, "Nobody named can follow."
     CONSENT_MISSING = "consent_missing", 409, True, "The other side did not agree."
     TRANSFER_PENDING = "transfer_pending", 409, True, "An offer is open."
+    TRANSFER_BLOCKED = "transfer_blocked", 409, True, "Case or measure stands in the way."
     TRANSFER_RESTING = "transfer_resting", 409, True, "Too soon after the last one; data: seconds."
     OFFER_LAPSED = "offer_lapsed", 409, True, "No open offer."
     NAME_RESERVED = "name_reserved", 409, True, "Name used before, reserved or too similar."

@@ -8,9 +8,10 @@ import pytest
 
 from service.domain.accounts.closing import CloseAccount
 from service.domain.accounts.transfer import ExpireAccountTransfer
+from service.domain.in_force import Measure
 from service.domain.staff import Staff
 from tests.api.test_accounts import VERIFIED, accept, asking, register, run, seen
-from tests.kit import MORNING, House
+from tests.kit import MORNING, House, record_named
 
 pytestmark = pytest.mark.anyio
 
@@ -374,6 +375,42 @@ async def test_an_unanswered_offer_lapses(two: House) -> None:
     (record,) = await two.records("account.expire_transfer")
     assert (record["links"], record["by"]["standing"]) == ([offered["record_id"]], "system.sweep")
     assert await two.by_time(ExpireAccountTransfer(account_id="a")) == "not_in_state"
+
+
+async def test_a_heavy_measure_stands_in_the_way(two: House) -> None:
+    """S099: while an account is paused as dormant it is neither offered nor taken over; once that is lifted, it is."""
+    await offer(two)
+    async with two.db.transaction() as tx:
+        await Measure.apply(tx, [_paused(two)])
+    body = {"operator_id": "p"}
+    await two.refused("transfer_pending", "ann", "POST", TRANSFER, body)
+    version = (await seen(two))["version"]
+    path = f"{TRANSFER}/acceptance"
+    problem = await two.refused("transfer_blocked", "ben", "POST", path, {}, version=version)
+    assert problem["data"] == {"measure": "P_DORMANT_PAUSE", "until": None}
+    await two.do("ann", "DELETE", TRANSFER)
+    await two.refused("transfer_blocked", "ann", "POST", TRANSFER, body)
+    async with two.db.transaction() as tx:
+        over = {"ended_at": two.clock.now(), "ended_how": "lifted", "ended_record": record_named("over")}
+        await Measure.apply(tx, [_paused(two).with_(**over)])
+    await offer(two)
+
+
+def _paused(house: House) -> Measure:
+    return Measure(
+        measure_id="m",
+        code="P_DORMANT_PAUSE",
+        target_type="account",
+        target_id="a",
+        jurisdiction="CN-130200",
+        ground="terms",
+        basis=["account-rules:art.10"],
+        facts={"unused": "long"},
+        imposed_as="automation",
+        from_at=house.clock.now(),
+        dsa_surface="none",
+        by_record=record_named("m"),
+    )
 
 
 async def test_a_transferred_account_rests(two: House) -> None:

@@ -17,6 +17,7 @@ from service.domain.accounts.profile import freed, needs_of_pending
 from service.domain.accounts.tiers import crossing
 from service.domain.allowances import level_need, require_credit, require_room
 from service.domain.credentials import CredentialsOf
+from service.domain.in_force import MeasuresOn
 from service.domain.operators import Operator, require_identity
 from service.domain.ownership.handover import freshly_verified
 from service.domain.people import Person
@@ -51,10 +52,19 @@ def rested(here: Situation, account: Account) -> None:
         raise Refusal(Code.TRANSFER_RESTING, seconds=int((free_at - here.at).total_seconds()))
 
 
+def unblocked(here: Situation, account_id: str) -> None:
+    """Refuse `transfer_blocked` (data: code, until) while a measure of rank 30 or above is in force on the account."""
+    found = here.find(MeasuresOn, "account", account_id)
+    heavy = None if found is None else found.blocking(here.policy, here.at)
+    if heavy is not None:
+        until = None if heavy.until is None else instant_text(heavy.until)
+        raise Refusal(Code.TRANSFER_BLOCKED, measure=heavy.code, until=until)
+
+
 class OfferAccountTransfer(AccountAction, frozen=True, kw_only=True, tag="account.offer_transfer"):
     """Offer the account to another operator, which has `account_transfer_offer_d` days; nothing changes yet (S099).
 
-    Open cases and measures block it here too once there are such.
+    A heavy measure in force blocks it; open cases and pending measures do here too once there are such.
     """
 
     operator_id: Id
@@ -65,11 +75,15 @@ class OfferAccountTransfer(AccountAction, frozen=True, kw_only=True, tag="accoun
 
     def needs(self, caller: Caller) -> Sequence[Need]:
         """Also the operator that is to have it."""
-        return [*super().needs(caller), Need(Operator, (self.operator_id,))]
+        return [
+            *super().needs(caller),
+            Need(Operator, (self.operator_id,)),
+            Need(MeasuresOn, ("account", self.account_id)),
+        ]
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `unknown`, `self_target`, `not_in_state` (waiting, or closing), `transfer_pending`, `transfer_resting`,
-        `verification_stale`.
+        """Refuses `unknown`, `self_target`, `not_in_state` (waiting, or closing), `transfer_pending`, `transfer_blocked`,
+        `transfer_resting`, `verification_stale`.
         """
         del terms
         account = self.accepted(here)
@@ -81,6 +95,7 @@ class OfferAccountTransfer(AccountAction, frozen=True, kw_only=True, tag="accoun
         before = account.offer
         if before is not None and before.open_at(here.at):
             raise Refusal(Code.TRANSFER_PENDING)
+        unblocked(here, self.account_id)
         rested(here, account)
         freshly_verified(here, staff.acting(here))
         until = here.at + dt.timedelta(days=here.policy.parameters.account_transfer_offer_d)
@@ -171,7 +186,7 @@ class AcceptAccountTransfer(_Answer, frozen=True, kw_only=True, tag="account.acc
     def needs(self, caller: Caller) -> Sequence[Need]:
         """The caller locked: nobody who takes over closes meanwhile."""
         person = [Need(Person, (caller.person_id,), write=True)] if caller.kind == "person" else []
-        return [*super().needs(caller), *person]
+        return [*super().needs(caller), *person, Need(MeasuresOn, ("account", self.account_id))]
 
     def more(self, here: Situation) -> Sequence[Need]:
         """Also what is asked of whoever has an account, and what ends."""
@@ -183,10 +198,10 @@ class AcceptAccountTransfer(_Answer, frozen=True, kw_only=True, tag="account.acc
         return [*super().more(here), *asked, *needs_of_pending(account), *needs_of_contract(account)]
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `identity_unverified`, `credit_too_low`, `credential_missing`, `offer_lapsed`, `transfer_resting`,
-        `verification_stale`, `cap_accounts`.
+        """Refuses `identity_unverified`, `credit_too_low`, `credential_missing`, `offer_lapsed`, `transfer_blocked`,
+        `transfer_resting`, `verification_stale`, `cap_accounts`.
 
-        Blacklists, open cases and measures block it here too once there are such.
+        A heavy measure in force blocks it; blacklists, open cases and pending measures do here too once there are such.
         """
         del terms
         account, giver = self.account(here), self.operator(here)
@@ -195,6 +210,7 @@ class AcceptAccountTransfer(_Answer, frozen=True, kw_only=True, tag="account.acc
         require_identity(here, receiver)
         require_credit(here, receiver, "account_credit_min")
         require_class(here, receiver, account.klass)
+        unblocked(here, self.account_id)
         rested(here, account)
         freshly_verified(here, staff.acting(here))
         require_room(here, receiver)
