@@ -50,7 +50,7 @@ sql: $(DEV) ## Check the migrations
 	$(BIN)/squawk --assume-in-transaction --pg-version=15 migrations/[0-9]*.sql
 
 pytest: $(DEV) ## Run the tests alone (ARGS="-k name" chooses)
-	$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 format: $(DEV) ## Put the code into shape
 	$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format --quiet

@@ -97,6 +97,9 @@ WORDS = {
     ("account", "name_key"): "the same name, folded",
     ("account", "profile"): "what the account says of itself to the public",
     ("account", "quality_source"): "who rated it",
+    ("account_name", "name"): "the name of a public account, now or before",
+    ("account_name", "name_key"): "the same name, folded",
+    ("account_name", "skeleton"): "the same name, its look-alike characters made one",
     ("checkpoint", "note"): "a signed note of the log: size and root",
     (
         "credential",
@@ -106,18 +109,29 @@ WORDS = {
     ("cosignature", "vkey"): "the key of a witness",
     ("filing", "authority"): "an authority",
     ("filing", "receipt"): "what the authority gave for it",
+    ("former_profile", "name"): "the name of a public account before",
+    ("former_profile", "profile"): "what the account said of itself to the public before",
     ("groups", "name"): "the name of a group",
     ("hidden_item", "locator"): "where an item is",
+    ("measure", "coupled_to"): "id of a measure",
+    ("measure", "dsa_surface"): "one of three",
+    ("measure", "ground"): "one of three",
+    ("measure", "imposed_as"): "one of three",
+    ("measure", "lift_reason"): "a reason's code",
+    ("measure", "scope"): "the class of a field",
+    ("notice", "about_type"): "a type of subjects",
     ("operator", "identity_ref"): "opaque reference of the verifier",
     ("operator", "name"): "the name of a legal subject, public by law (A6)",
     ("person", "identity_ref"): "opaque reference of the verifier",
     ("pinned_notice", "locator"): "where an item is",
+    ("subject_change", "from_operator"): "id of an operator",
+    ("subject_change", "to_operator"): "id of an operator",
     ("tier_forecast", "edition"): "digest of an edition",
     ("tier_plan", "edition"): "digest of an edition",
     ("tier_progress", "after"): "id of a group or an account",
 }
 IDENTITY = re.compile(
-    r"(real|first|last|full|sur)_?name|phone|mobile|e_?mail|passport|id_?(card|number)|birth|face|address"
+    r"(real|first|last|full|sur)_?name|phone|mobile|e_?mail|passport|id_?(card|number)|birth|(^|_)face|address"
 )
 CLOSED = re.compile(
     r"(^|_)(id|record|by|person|person_id|record_hash|sha256)$|^(code|klass|kind|type|action|act|out|state|standing|by_standing"
@@ -150,7 +164,7 @@ async def test_no_column_is_made_for_who_somebody_is(house: House) -> None:
         and one["table_name"] not in memory
         and not CLOSED.search(one["column_name"])
     }
-    assert free == set(WORDS)
+    assert free == set(WORDS), " ".join(f"{table}.{column}" for table, column in sorted(free - set(WORDS)))
     assert not [one for one in named if one[0] == "person" and "name" in one[1]]
 
 
@@ -210,10 +224,14 @@ async def test_all_fifty_patrol_accounts_can_be_registered(house: House) -> None
             "jurisdiction": jurisdiction,
         }
         await house.do("ann", "POST", "/v1/accounts", account)
-        await house.do("cl", "POST", f"/v1/accounts/patrol-{number}/acceptance", {"reason": "routine"})
         return jurisdiction
 
     made = await asyncio.gather(*(register(number, place) for number, place in enumerate(places)))
+    for number in range(len(places)):
+        # Their names look alike and hold a reserved term: whoever accepts says what he compared.
+        beside = await house.do("cl", "GET", f"/v1/name-checks/patrol-{number}")
+        asked = {"reason": "routine", "compared_with": beside["compare"]}
+        await house.do("cl", "POST", f"/v1/accounts/patrol-{number}/acceptance", asked)
     assert len(set(made)) == 50
     listed = await house.do("au", "GET", "/v1/accounts?class=government&state=accepted")
     assert sorted(one["place"] for one in listed["accounts"]) == sorted(made)
