@@ -139,9 +139,9 @@ def main() -> None:
             loaded(house, 16, 2.0)
             at_64 = 0.0
             for connections in args.connections:
-                limit = pgbench(house, min(connections, 180), args.seconds)
+                limit = pgbench(house, min(connections, 150), args.seconds)
                 ours = loaded(house, connections, args.seconds)
-                again = pgbench(house, min(connections, 180), args.seconds)
+                again = pgbench(house, min(connections, 150), args.seconds)
                 limit = (limit + again) / 2
                 at_64 = ours.rate if connections == 64 else at_64
                 print(
