@@ -6,12 +6,12 @@ Run as `python -m bench.start [--acts 200000]`. Limits: 3 s, 250 MB.
 from __future__ import annotations
 
 import argparse
-import re
 import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import uvloop
 
 from bench import actions
@@ -21,10 +21,9 @@ from bench.load import run
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process, in MB."""
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1024
+    """Resident memory of the largest process of a service, in MB."""
+    service = psutil.Process(pid)
+    return max(one.memory_info().rss for one in (service, *service.children())) / 1024**2
 
 
 def load(house: Served, acts: int) -> None:
