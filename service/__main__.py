@@ -158,14 +158,8 @@ def keys(ctx: click.Context, url: str, key_file: Path | None) -> None:
 
 
 @main.group(cls=Later, module="service.commands.filings")
-@click.option(
-    "--url", envvar="MANDATE_URL", default="http://127.0.0.1:8000", show_default=True, help="The service."
-)
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path),
-    help="File that holds your own key (else the variable MANDATE_KEY).",
-)
+@_url_option
+@_key_file
 @click.pass_context
 def filings(ctx: click.Context, url: str, key_file: Path | None) -> None:
     """List what was lodged with authorities, and what is in force and was not, with a key of staff."""
@@ -182,14 +176,8 @@ def measures(ctx: click.Context, url: str, key_file: Path | None) -> None:
 
 
 @main.group(cls=Later, module="service.commands.tiers")
-@click.option(
-    "--url", envvar="MANDATE_URL", default="http://127.0.0.1:8000", show_default=True, help="The service."
-)
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path),
-    help="File that holds your own key (else the variable MANDATE_KEY).",
-)
+@_url_option
+@_key_file
 @click.pass_context
 def tiers(ctx: click.Context, url: str, key_file: Path | None) -> None:
     """Explain, preview and compare tiers; rank all again after the table has changed; prove what is stored."""

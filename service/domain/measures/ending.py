@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from service.action import Effect, Situation
 from service.clock import instant_text
 from service.domain.in_force import EndedHow, Measure
-from service.domain.measures.imposing import Bound, told
+from service.domain.measures.imposing import Bound, Effected, told
 from service.domain.measures.notices import (
     Notice,
     Parts,
@@ -23,20 +23,6 @@ from service.domain.measures.notices import (
 NOTHING_TO_DO: Said = {"zh": "无需任何操作。", "en": "Nothing needs to be done."}
 
 
-class Ended(NamedTuple):
-    """What ending writes, what its record lists as coupled, and what the backend hears."""
-
-    measures: list[Measure]
-    notices: list[Notice]
-    coupled: list[dict[str, Any]]
-    effects: list[Effect]
-
-    @property
-    def writes(self) -> list[Any]:
-        """The rows, measures first."""
-        return [*self.measures, *self.notices]
-
-
 def end(
     here: Situation,
     ending: Sequence[tuple[Measure, Bound]],
@@ -44,12 +30,12 @@ def end(
     *,
     why: Said | None = None,
     reason: str | None = None,
-) -> Ended:
+) -> Effected:
     """End measures. Whoever got a notice of one that is lifted is told of the lifting; an end by time was told from the first.
 
     `why` is the sentence of that notice; `reason` the code kept with the measure.
     """
-    ended = Ended([], [], [], [])
+    ended = Effected([], [], [], [])
     numbers = count(1)
     for measure, bound in ending:
         number = next(numbers)

@@ -60,8 +60,8 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     links: list[str] = []
 
 
-class Imposed(NamedTuple):
-    """What imposing writes, what its record lists as coupled, and what the backend hears."""
+class Effected(NamedTuple):
+    """What imposing or ending measures writes, what its record lists as coupled, and what the backend hears."""
 
     measures: list[Measure]
     notices: list[Notice]
@@ -74,7 +74,7 @@ class Imposed(NamedTuple):
         return [*self.measures, *self.notices]
 
 
-def impose(here: Situation, code: str, bound: Sequence[Bound], ground: Ground) -> Imposed:
+def impose(here: Situation, code: str, bound: Sequence[Bound], ground: Ground) -> Effected:
     """Impose a measure of the catalogue on targets, each with what the catalogue couples to it and its own notice (S119, S133).
 
     Refuses `unknown` (no such code, S108), `wrong_target` (M1), `human_needed` (a machine may not, S129),
@@ -88,7 +88,7 @@ def impose(here: Situation, code: str, bound: Sequence[Bound], ground: Ground) -
     if here.caller.kind in {"sweep", "backend"} and not entry.automation:
         raise Refusal(Code.HUMAN_NEEDED, measure=code)
     until = _end(here, entry, ground)
-    imposed = Imposed([], [], [], [])
+    imposed = Effected([], [], [], [])
     numbers = count(1)
     for target in bound:
         parent = _begin(here, entry, target, ground, until, next(numbers), None, imposed)
@@ -136,7 +136,7 @@ def _begin(
     until: dt.datetime | None,
     number: int,
     parent: Measure | None,
-    imposed: Imposed,
+    imposed: Effected,
 ) -> Measure:
     name = f"{here.record_id}.{number}"
     machine = here.caller.kind in {"sweep", "backend"}
