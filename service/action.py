@@ -116,6 +116,10 @@ class Follow(msgspec.Struct, frozen=True, kw_only=True):
     effects: list[Effect] = []
 
 
+_DEED = -1
+"""The place of an act that others agreed to among those that follow from the last yes: before them all."""
+
+
 def follow_id(record_id: str, place: int = 0) -> str:
     """The id of the record of an act that follows from the one with this record: a UUIDv7 of the same instant."""
     mixed = hashlib.sha256(f"{record_id}\0{place}".encode()).hexdigest()
@@ -175,7 +179,7 @@ R = TypeVar("R")
 class Situation:
     """The facts of one act, read after its transaction began (S003), with the instant, the caller and the edition."""
 
-    __slots__ = ("at", "caller", "deed_id", "facts", "policy", "record_id")
+    __slots__ = ("at", "caller", "facts", "policy", "record_id")
 
     def __init__(
         self,
@@ -185,15 +189,12 @@ class Situation:
         record_id: str,
         policy: Policy,
         facts: dict[type[Any], dict[tuple[str, ...], Any]],
-        deed_id: str = "",
     ) -> None:
-        """`deed_id` is for the further record of an act that has one of its own (`Action.own_record`)."""
         self.caller = caller
         self.at = at
         self.record_id = record_id
         self.policy = policy
         self.facts = facts
-        self.deed_id = deed_id
 
     def find(self, kind: type[R], *key: str) -> R | None:
         """Return the row that was looked at, or None where there is none. KeyError: the action did not ask for it."""
@@ -207,8 +208,11 @@ class Situation:
         return row
 
     def seen_as(self, caller: Caller, *, own_record: bool = False) -> Situation:
-        """The same facts for another caller: how an approved proposal is decided again (S115)."""
-        record_id = self.deed_id if own_record else self.record_id
+        """The same facts for another caller: how an approved proposal is decided again (S115).
+
+        `own_record`: the act has a record of its own beside the last yes (`Action.own_record`).
+        """
+        record_id = follow_id(self.record_id, _DEED) if own_record else self.record_id
         return Situation(caller=caller, at=self.at, record_id=record_id, policy=self.policy, facts=self.facts)
 
 

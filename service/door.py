@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import asyncpg
@@ -30,7 +30,7 @@ from service.rows import LOCK_ORDER, Row, Wanted, look_at
 from service.trail.append import Entry, FirstAnswer, Request, append, bodies
 from service.trail.keys import TrailKeys
 from service.trail.receipts import Receipts
-from service.trail.writing import uuid7
+from service.trail.writing import Written, uuid7
 
 sql = queries(__file__)
 _encode = msgspec.json.Encoder().encode
@@ -70,6 +70,8 @@ _MET_ELSEWHERE = frozenset(
 #: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
 #: Looks of one act at most: what it needs, twice what that leads to, and one before them all where it is a yes to a proposal.
 _ROUNDS = 4
+#: So long the writer's next transaction stays open while nobody asks.
+_OPEN_SECONDS = 0.01
 #: So many subjects are remembered as told (`subject_name`).
 _NAMED = 200_000
 
@@ -106,10 +108,7 @@ class Watch(Protocol):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the caller is told: an HTTP status and the exact bytes; the same again for the same request key.
-
-    `record`: the bytes of the record it speaks of, from which its receipt is made once they are committed.
-    """
+    """What the caller is told: an HTTP status and the exact bytes; the same again for the same request key."""
 
     status: int
     body: bytes
@@ -118,7 +117,6 @@ class Answer(msgspec.Struct, frozen=True):
     code: str = ""
     rule: str = ""
     stranger: bool = False
-    record: bytes | None = None
 
 
 class Checked(NamedTuple):
@@ -185,6 +183,7 @@ class Door:
         origin: str = "mandate",
     ) -> None:
         self._db = db
+        self._chain = db.chain()
         self._editions = editions
         self._keys = keys
         self._clock = clock
@@ -304,11 +303,23 @@ class Door:
         while True:
             if not self._waiting:
                 if self._closing:
+                    await self._chain.rest()
                     return
-                self._wake.clear()
-                await self._wake.wait()
+                await self._pause()
                 continue
             await self._run(self._choose())
+
+    async def _pause(self) -> None:
+        """Wait for something to do; where nothing comes soon, no transaction stays open meanwhile."""
+        self._wake.clear()
+        soon = None
+        if not self._chain.resting:
+            soon = asyncio.get_running_loop().call_later(_OPEN_SECONDS, self._wake.set)
+        await self._wake.wait()
+        if soon is not None:
+            soon.cancel()
+            if not self._waiting:
+                await self._chain.rest()
 
     def _choose(self) -> list[Asked]:
         """Take from the queue, in order, what can go together: one writer per row, nobody overtakes on a row."""
@@ -331,7 +342,7 @@ class Door:
         """Run one set; what fails with it is run again one by one, so that only the culprit fails."""
         since = time.perf_counter()
         try:
-            answers, told = await self._db.run(lambda tx: self._set(tx, chosen))
+            answers, records, told = await self._chain.run(lambda tx: self._set(tx, chosen))
         except DatabaseUnavailable as gone:
             self._fail(chosen, Refusal(Code.TRAIL_UNAVAILABLE, uncertain=gone.uncertain))
             return
@@ -367,23 +378,24 @@ class Door:
                 asked.more = ()
                 self._waiting.append(asked)
             else:
-                self._deliver(asked, self._receipted(answer))
+                self._deliver(asked, self._receipted(answer, records))
 
-    def _receipted(self, answer: Answer) -> Answer:
+    def _receipted(self, answer: Answer, records: Mapping[str, Written | bytes]) -> Answer:
         """The answer with the receipt of its record, once that is committed: a member more, the same bytes each time."""
-        if answer.record is None or self.receipts is None:
+        record = records.get(answer.record_id)
+        if record is None or self.receipts is None:
             return answer
-        receipt = self.receipts.receipt(answer.record)
+        receipt = self.receipts.receipt(record) if isinstance(record, bytes) else self.receipts.of(record)
         if receipt is None:
             return answer
-        body = answer.body[:-1] + b',"receipt":' + receipt + b"}"
-        return msgspec.structs.replace(answer, body=body, record=None)
+        body = b'%b,"receipt":%b}' % (answer.body[:-1], receipt)
+        return msgspec.structs.replace(answer, body=body)
 
     async def _refuse_alone(self, asked: Asked, refusal: Refusal) -> None:
         """Record a refusal that only a constraint found."""
         try:
-            answers, _ = await self._db.run(lambda tx: self._set(tx, [asked], refusal=refusal))
-            self._deliver(asked, self._receipted(answers[id(asked)]))
+            answers, records, _ = await self._chain.run(lambda tx: self._set(tx, [asked], refusal=refusal))
+            self._deliver(asked, self._receipted(answers[id(asked)], records))
         except (DatabaseUnavailable, asyncpg.PostgresError):
             self._fail([asked], Refusal(Code.TRAIL_UNAVAILABLE))
 
@@ -418,7 +430,8 @@ class Door:
 
     async def _set(
         self, tx: Tx, chosen: Sequence[Asked], refusal: Refusal | None = None
-    ) -> tuple[dict[int, Answer], set[Subject]]:
+    ) -> tuple[dict[int, Answer], dict[str, Written | bytes], set[Subject]]:
+        """Run the set: the answers by the acts' identity, the records they speak of by id, the subjects told by name."""
         at = self._clock.now()
         policy = self._editions.at(at)
         facts = await self._look(tx, chosen, lock=True)
@@ -426,27 +439,23 @@ class Door:
         asked = self._apart([one for one in chosen if id(one) not in answers])
         outcomes = [self._decide(one, facts, at, policy, refusal) for one in asked]
         outcomes = await self._propose(tx, outcomes)
-        await self._apply(tx, outcomes)
+        writes = await self._apply(tx, outcomes)
         entries: list[Entry] = []
         for outcome in outcomes:
             answer = self._answer(outcome)
             answers[id(outcome.asked)] = answer
             if answer.record_id:
                 entries += self._entries(outcome, answer)
-        written: dict[str, bytes] = {}
+        records: dict[str, Written | bytes] = {}
         if entries:
-            made = await append(tx, entries, self._keys, at=at, edition=policy.edition)
-            written = {entry.record_id: body for entry, body in zip(entries, made, strict=True)}
+            made = await append(tx, entries, self._keys, at=at, edition=policy.edition, writes=writes)
+            records.update((one.id, one) for one in made)
         if again := [
-            one.record_id for one in answers.values() if one.record_id and one.record_id not in written
+            one.record_id for one in answers.values() if one.record_id and one.record_id not in records
         ]:
-            written |= await bodies(tx, again)
-        answers = {
-            asked: msgspec.structs.replace(one, record=written.get(one.record_id))
-            for asked, one in answers.items()
-        }
+            records |= await bodies(tx, again)
         self._forget(outcomes)
-        return answers, {subject for entry in entries for subject in entry.told}
+        return answers, records, {subject for entry in entries for subject in entry.told}
 
     def _repeated(self, chosen: Sequence[Asked], facts: Any) -> dict[int, Answer]:
         """Answer again what was asked before (S010)."""
@@ -508,7 +517,6 @@ class Door:
             record_id=uuid7(int(at.timestamp() * 1_000_000)),
             policy=policy,
             facts=facts,
-            deed_id=uuid7(int(at.timestamp() * 1_000_000)),
         )
         stand: Stand | None = None
         try:
@@ -594,15 +602,20 @@ class Door:
             result.append(one._replace(judged=one.judged._replace(change=change)))
         return result
 
-    async def _apply(self, tx: Tx, outcomes: Sequence[Outcome]) -> None:
-        """Write every change, one statement per kind of write."""
+    async def _apply(self, tx: Tx, outcomes: Sequence[Outcome]) -> dict[type[Row], list[Any]]:
+        """Write what is more than rows of a table; return the rows, which are written together with the records."""
         writes: dict[type[Any], list[Any]] = {}
         for outcome in outcomes:
             if outcome.judged is not None:
                 for write in outcome.judged.change.writes:
                     writes.setdefault(type(write), []).append(write)
+        plain: dict[str, type[Row]] = {}
         for kind, rows in writes.items():
-            await kind.apply(tx, rows)
+            if getattr(kind.apply, "__func__", None) is Row.apply.__func__ and kind.table not in plain:
+                plain[kind.table] = kind
+            else:
+                await kind.apply(tx, rows)
+        return {kind: writes[kind] for kind in plain.values()}
 
     # What the caller is told, and what is remembered
 

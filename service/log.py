@@ -3,6 +3,7 @@
 import logging
 import sys
 import traceback
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -27,15 +28,10 @@ def set_up(level: str = "info", stream: BinaryIO | None = None) -> None:
     `level` is debug, info, warning or error; `stream` is standard error unless given.
     """
     out = stream if stream is not None else sys.stderr.buffer
-    before: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
     structlog.configure(
         cache_logger_on_first_use=True,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        processors=[*before, structlog.processors.ExceptionRenderer(_of_exc_info), _render],
+        processors=[_render],
         logger_factory=structlog.BytesLoggerFactory(file=out),  # type: ignore[arg-type]  a binary stream,
     )
     handler = _Lines(out)
@@ -76,8 +72,8 @@ def _frames(where: TracebackType | None) -> traceback.StackSummary:
     return traceback.StackSummary.extract(traceback.walk_tb(where), lookup_lines=False)
 
 
-def _of_exc_info(exc_info: Any) -> str:
-    return trace(exc_info[1])
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class _Lines(logging.Handler):
@@ -98,13 +94,18 @@ class _Lines(logging.Handler):
             event["event"] = event["event"].partition("\n")[0]
         if record.exc_info:
             event["exception"] = trace(record.exc_info[1])
-        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        event["timestamp"] = _now()
         try:
-            self._out.write(_encode(stamp(None, "", event)) + b"\n")
+            self._out.write(_encode(event) + b"\n")
             self._out.flush()
         except (OSError, ValueError):
             self.handleError(record)
 
 
-def _render(_logger: Any, _method: str, event: structlog.typing.EventDict) -> bytes:
+def _render(_logger: Any, level: str, event: structlog.typing.EventDict) -> bytes:
+    """The one processor: two lines are written for each act, so each step more would be paid for twice."""
+    event["level"] = level
+    event["timestamp"] = _now()
+    if failed := event.pop("exc_info", None):
+        event["exception"] = trace(failed if isinstance(failed, BaseException) else sys.exc_info()[1])
     return _encode(event)

@@ -78,7 +78,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             f"FROM unnest({keys}) AS k({alias}) CROSS JOIN LATERAL"
             f" (SELECT {columns_of} FROM {cls.table} t WHERE {match}{only} "
         )
-        values = ", ".join(f"${i + 1}::{kind.replace('jsonb', 'text')}" for i, kind in enumerate(kinds))
+        values = ", ".join(f"{{v{i}}}::{kind.replace('jsonb', 'text')}" for i, kind in enumerate(kinds))
         columns = ", ".join(f"v{i}{'::jsonb' if kind == 'jsonb[]' else ''}" for i, kind in enumerate(kinds))
         rest = [name for name in names if name not in cls.key]
         update = ", ".join(f"{name} = excluded.{name}" for name in rest)
@@ -116,7 +116,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     async def apply(cls, tx: Tx, writes: Sequence[Self]) -> None:
         """Insert or replace the rows in one statement, in the order given."""
-        statement = cls.statements()["apply"]
+        await tx.execute(cls.applying(), *cls.applied(writes))
+
+    @classmethod
+    def applying(cls, first: int = 1) -> str:
+        """The statement that inserts or replaces rows; its values begin with number `first`, a list for each column."""
+        names = {f"v{i}": f"${first + i}" for i in range(len(cls.__struct_fields__))}
+        return cls.statements()["apply"].format(**names)
+
+    @classmethod
+    def applied(cls, writes: Sequence[Self]) -> list[list[Any]]:
+        """The values of `applying` for these rows, in the order given."""
+        cls.statements()
         json = cls._json
         columns: list[list[Any]] = []
         for name in cls.__struct_fields__:
@@ -124,7 +135,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             if name in json:
                 column = [None if value is None else msgspec.json.encode(value).decode() for value in column]
             columns.append(column)
-        await tx.execute(statement, *columns)
+        return columns
 
 
 Wanted = tuple[type[Row], Sequence[tuple[Any, ...]], str]

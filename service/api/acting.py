@@ -92,7 +92,7 @@ async def perform(
     state = scope["app"].state
     callers: Callers = state.callers
     door: Door = state.door
-    caller = await callers.caller(headers)
+    caller = await callers.caller(scope, headers)
     asked = decoded(action, json_of(body, headers), given)
     key = request_key(headers)
     expected = expected_version(headers)

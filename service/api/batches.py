@@ -133,7 +133,7 @@ async def do_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
     state = request.app.state
     callers: Callers = state.callers
     door: Door = state.door
-    caller = await callers.caller(headers)
+    caller = await callers.caller(request.scope, headers)
     key = request_key(headers)
     sent: Batch = decoded_by(_batch, await body_of(request, headers))
     most = state.editions.at(state.clock.now()).parameters.batch_max

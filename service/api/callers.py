@@ -7,6 +7,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 from service.action import ID_PATTERN
 from service.caller import Caller
@@ -47,9 +48,17 @@ class Callers:
         self._limit = per_minute
         self._windows: dict[str, _Window] = {}
 
-    async def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
-        """Return who asks. Raises Refusal `key_invalid`, `malformed`, `too_many`, or DatabaseUnavailable."""
+    async def caller(self, scope: Any, headers: Mapping[bytes, bytes]) -> Caller:
+        """Return who asks; `scope`, the request's, is told which key it was: what that has left is said with every answer.
+
+        Raises Refusal `key_invalid`, `malformed`, `too_many`, or DatabaseUnavailable.
+        """
         key = await self._key(headers)
+        scope["key_id"] = key.key_id
+        window = self._window(key.key_id)
+        window.asked += 1
+        if window.asked > self._limit:
+            raise Refusal(Code.TOO_MANY, seconds=window.seconds_left())
         person = headers.get(b"x-on-behalf-of")
         if key.kind == "backend":
             if person is None:
@@ -61,13 +70,9 @@ class Callers:
             )
         return Caller(kind=key.kind, key_id=key.key_id, staff_id=key.staff_id or "")
 
-    def left(self, authorization: bytes) -> list[tuple[bytes, bytes]]:
-        """The standard headers that tell a key how much it has left; none for who showed no key."""
-        digest = _digest(authorization)
-        key = None if digest is None else self._known.get(digest)
-        if key is None:
-            return []
-        window = self._window(key.key_id)
+    def left(self, key_id: str) -> list[tuple[bytes, bytes]]:
+        """The standard headers that tell a key how much it has left."""
+        window = self._window(key_id)
         return [
             (b"ratelimit-limit", b"%d" % self._limit),
             (b"ratelimit-remaining", b"%d" % max(0, self._limit - window.asked)),
@@ -94,10 +99,6 @@ class Callers:
             self._known[digest] = key
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        window = self._window(key.key_id)
-        window.asked += 1
-        if window.asked > self._limit:
-            raise Refusal(Code.TOO_MANY, seconds=window.seconds_left())
         return key
 
 

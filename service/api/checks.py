@@ -65,7 +65,7 @@ async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
     callers: Callers = state.callers
     door: Door = state.door
     asking: Asking = state.checked
-    caller = await callers.caller(headers)
+    caller = await callers.caller(request.scope, headers)
     action, expected = asking.act(await body_of(request, headers))
     named = expected_version(headers)
     if None not in (named, expected) and named != expected:

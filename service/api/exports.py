@@ -116,7 +116,7 @@ async def export_trail(request: Request[Any, Any, Any]) -> Response[bytes] | Str
     state = request.app.state
     callers: Callers = state.callers
     door: Door = state.door
-    caller = await callers.caller(headers)
+    caller = await callers.caller(request.scope, headers)
     asked: Any = decoded(ExportTrail, await body_of(request, headers), {})
     answer = await door.act(asked, caller=caller, request_id=request_id(request))
     if answer.status >= 400:

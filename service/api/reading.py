@@ -83,7 +83,7 @@ async def reader(
     state = request.app.state
     callers: Callers = state.callers
     db: Db = state.db
-    caller = await callers.caller(dict(request.scope["headers"]))
+    caller = await callers.caller(request.scope, dict(request.scope["headers"]))
     async with db.read() as connection:
         row = await sql.key_now(connection, key_id=caller.key_id, at=state.clock.now())
     if row is None:

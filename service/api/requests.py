@@ -23,10 +23,10 @@ def numbered(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
             return
         since = time.perf_counter()
-        state = scope["app"].state
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given if _SOUND.fullmatch(given) else uuid7(to_us(state.clock.now())).encode()
         inside: Any = scope
+        state = inside["app"].state
+        given = next((value for name, value in inside["headers"] if name == b"x-request-id"), None)
+        request_id = given if given and _SOUND.fullmatch(given) else uuid7(to_us(state.clock.now())).encode()
         inside["request_id"] = request_id.decode()
         status = 0
 
@@ -35,9 +35,9 @@ def numbered(app: ASGIApp) -> ASGIApp:
             if message["type"] == "http.response.start":
                 answering: Any = message
                 status = answering["status"]
-                callers: Any = state.get("callers")
-                shown = next((value for name, value in inside["headers"] if name == b"authorization"), b"")
-                left: Any = callers.left(shown) if callers is not None and shown else ()
+                # Whose key it was is known once `Callers.caller` has told him by it.
+                key_id = inside.get("key_id")
+                left = () if key_id is None else state.callers.left(key_id)
                 answering["headers"] = [*answering["headers"], (b"x-request-id", request_id), *left]
             await send(message)
 

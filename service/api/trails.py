@@ -289,7 +289,7 @@ ROUTES = [read_trail, read_record, read_responsibility]
 
 async def _caller(request: Request[Any, Any, Any]) -> Caller:
     callers: Callers = request.app.state.callers
-    return await callers.caller(dict(request.scope["headers"]))
+    return await callers.caller(request.scope, dict(request.scope["headers"]))
 
 
 async def _look(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ from service.trail.writing import Written, sorted_tags, write_record
 sql = queries(__file__)
 _SIGN = 1 << 63
 _FIELD_PURPOSE = "record.field"
+#: Roles that `p.who` leaves out: the actor stands in `by`, and a territory is nobody's role.
+_UNNAMED = frozenset({"actor", "jurisdiction"})
 
 
 class Entry(msgspec.Struct, kw_only=True):
@@ -88,11 +91,9 @@ def write(
     entry: Entry, keys: TrailKeys, *, at: dt.datetime, edition: str, commitments: dict[str, bytes]
 ) -> Written:
     """Make the record's bytes. `p.who` says which place in `subj` each role has."""
-    tags = {role: tag_of(keys, subject) for role, subject in entry.subjects.items()}
-    places = {tag: place for place, tag in enumerate(sorted_tags(tags.values()))}
-    entry.p["who"] = {
-        role: places[tag] for role, tag in tags.items() if role not in {"actor", "jurisdiction"}
-    }
+    tags = {role: keys.tag(subject.type, subject.id) for role, subject in entry.subjects.items()}
+    subjects = sorted_tags(tags.values())
+    entry.p["who"] = {role: subjects.index(tag) for role, tag in tags.items() if role not in _UNNAMED}
     return write_record(
         id=entry.record_id,
         ts_us=to_us(at),
@@ -100,25 +101,31 @@ def write(
         out=entry.out,
         by_kind=entry.by_kind,
         by_standing=entry.by_standing,
-        by_tag=None if entry.by is None else tag_of(keys, entry.by),
+        by_tag=None if entry.by is None else keys.tag(entry.by.type, entry.by.id),
         rule=entry.rule,
         policy=edition,
         why=entry.why,
         basis=entry.basis,
         p=entry.p,
         sd=commitments,
-        tags=tags.values(),
-        links=sorted(entry.links),
+        tags=subjects,
+        links=entry.links,
         req=None if entry.request is None else entry.request.req,
     )
 
 
 async def append(
-    tx: Tx, entries: Sequence[Entry], keys: TrailKeys, *, at: dt.datetime, edition: str
-) -> list[bytes]:
+    tx: Tx,
+    entries: Sequence[Entry],
+    keys: TrailKeys,
+    *,
+    at: dt.datetime,
+    edition: str,
+    writes: Mapping[type[Row], Sequence[Row]],
+) -> list[Written]:
     """Append the records in the order given, with their pending rows, tags, first answers, effects and sealed fields.
 
-    Returns their bytes.
+    `writes` are the rows that the acts change, written by the same statement: no two of its parts may touch one table.
     """
     commitments = await _seal_fields(tx, entries, keys)
     written = [
@@ -129,29 +136,49 @@ async def append(
     effects = [(entry.record_id, effect) for entry in entries for effect in entry.effects]
     # In order of their tags, so that two processes that tell the same subjects do not wait for each other.
     told = sorted({(tag_of(keys, subject), subject) for entry in entries for subject in entry.told})
-    await sql.record_set(
-        tx,
-        at=at,
-        rids=[entry.record_id for entry in entries],
-        hashes=[one.hash for one in written],
-        bodies=[one.body for one in written],
-        tags=[b"".join(one.tags) for one in written],
-        acts=[entry.act for entry in entries],
-        outs=[entry.out for entry in entries],
-        tag_prefixes=[prefix(tag) for one in written for tag in one.tags],
-        tag_rids=[entry.record_id for entry, one in zip(entries, written, strict=True) for _ in one.tags],
-        keys=[entry.request.key for entry in asked if entry.request],
-        asked=[entry.request.asked for entry in asked if entry.request],
-        statuses=[entry.status for entry in asked],
-        answers=[entry.answer for entry in asked],
-        effect_rids=[rid for rid, _ in effects],
-        effect_kinds=[effect.kind for _, effect in effects],
-        effect_payloads=[msgspec.json.encode(effect.payload).decode() for _, effect in effects],
-        told_tags=[tag for tag, _ in told],
-        told_types=[subject.type for _, subject in told],
-        told_ids=[subject.id for _, subject in told],
+    record_set = sql.all["record_set"]
+    told_of = record_set.values(
+        (),
+        {
+            "at": at,
+            "rids": [entry.record_id for entry in entries],
+            "hashes": [one.hash for one in written],
+            "bodies": [one.body for one in written],
+            "tags": [b"".join(one.tags) for one in written],
+            "acts": [entry.act for entry in entries],
+            "outs": [entry.out for entry in entries],
+            "tag_prefixes": [prefix(tag) for one in written for tag in one.tags],
+            "tag_rids": [
+                entry.record_id for entry, one in zip(entries, written, strict=True) for _ in one.tags
+            ],
+            "keys": [entry.request.key for entry in asked if entry.request],
+            "asked": [entry.request.asked for entry in asked if entry.request],
+            "statuses": [entry.status for entry in asked],
+            "answers": [entry.answer for entry in asked],
+            "effect_rids": [rid for rid, _ in effects],
+            "effect_kinds": [effect.kind for _, effect in effects],
+            "effect_payloads": [msgspec.json.encode(effect.payload).decode() for _, effect in effects],
+            "told_tags": [tag for tag, _ in told],
+            "told_types": [subject.type for _, subject in told],
+            "told_ids": [subject.id for _, subject in told],
+        },
     )
-    return [one.body for one in written]
+    changes = [column for kind, rows in writes.items() for column in kind.applied(rows)]
+    await tx.execute(_with_changes(tuple(writes)), *told_of, *changes)
+    return written
+
+
+@cache
+def _with_changes(kinds: tuple[type[Row], ...]) -> str:
+    """The statement `record_set` that also writes rows of these kinds, whose values follow its own."""
+    record_set = sql.all["record_set"]
+    number = len(record_set.parameters) + 1
+    parts: list[str] = []
+    for place, kind in enumerate(kinds):
+        parts.append(f"change{place} AS ({kind.applying(number)})")
+        number += len(kind.__struct_fields__)
+    head, _, rest = record_set.sql.partition("WITH ")
+    return f"{head}WITH {', '.join((*parts, rest))}"
 
 
 async def bodies(tx: Tx, record_ids: Sequence[str]) -> dict[str, bytes]:

@@ -219,6 +219,7 @@ class Signer:
         _check_name(name)
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
         self.vkey = Vkey(name, kind, self._private.public_key().public_bytes_raw())
+        self._key_id = self.vkey.key_id
 
     def sign(self, text: str) -> Signature:
         """Sign as a log or for a receipt."""
@@ -233,7 +234,7 @@ class Signer:
         return self._line(time.to_bytes(_TIME_BYTES, "big") + self._private.sign(_cosigned(time, text)))
 
     def _line(self, raw: bytes) -> Signature:
-        return Signature(self.vkey.name, self.vkey.key_id, raw)
+        return Signature(self.vkey.name, self._key_id, raw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ from service.trail.entry import Genesis
 from service.trail.keys import TrailKeys
 from service.trail.note import Note, Promise, Signer, to_base64
 from service.trail.record import record_hash
+from service.trail.writing import Written
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Receipts:
@@ -25,14 +28,16 @@ class Receipts:
     def receipt(self, body: bytes) -> bytes | None:
         """The receipt of the record with these bytes, as canonical JSON: note and record. None: of an earlier log."""
         told = msgspec.json.decode(body, type=_Told)
-        if told.ts_us <= self._since_us:
+        return self.of(Written(body, record_hash(body), told.id, told.ts_us))
+
+    def of(self, record: Written) -> bytes | None:
+        """The receipt of a record just written: what `receipt` makes of its bytes."""
+        if record.ts_us <= self._since_us:
             return None
-        text = str(
-            Promise(self._genesis.origin, told.id, record_hash(body), told.ts_us, self._genesis.mmd_us)
-        )
+        text = str(Promise(self._genesis.origin, record.id, record.hash, record.ts_us, self._genesis.mmd_us))
         note = str(Note(text, (self._signer.sign(text),)))
         # Canonical as it stands: the names are in order, and nothing in it needs another spelling.
-        return msgspec.json.encode({"kind": "receipt", "note": note, "record": to_base64(body)})
+        return _encode({"kind": "receipt", "note": note, "record": to_base64(record.body)})
 
 
 class _Told(msgspec.Struct, frozen=True):

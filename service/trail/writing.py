@@ -9,7 +9,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,21 +19,24 @@ from service.trail.record import ShapeError
 # Policies, reasons and acts are few, so their checks are remembered; the bound is for the day they are not.
 _REMEMBERED = 4_096
 _RANDOM_BITS = 74
+_RANDOM_AT_ONCE = 4_096
 _DIGEST_BYTES = 32
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-class Written(msgspec.Struct, frozen=True):
+class Written(NamedTuple):
     """A record ready to be stored.
 
-    `body` is its canonical bytes, `hash` its 32-byte record hash, `tags` its 32-byte tags, sorted and without
-    repeats, in the order of `subj`.
+    `body` is its canonical bytes, `hash` its 32-byte record hash, `ts_us` its time in microseconds since 1970 UTC; `tags`
+    are its 32-byte tags, sorted and without repeats, in the order of `subj`.
     """
 
     body: bytes
     hash: bytes
-    tags: tuple[bytes, ...]
+    id: str
+    ts_us: int
+    tags: tuple[bytes, ...] = ()
 
 
 def sorted_tags(tags: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -104,7 +107,7 @@ def write_record(
     ).encode()
     if len(body) > record.RECORD_BYTES:
         raise ShapeError(f"longer than {record.RECORD_BYTES} bytes")
-    return Written(body, record.record_hash(body), subjects)
+    return Written(body, record.record_hash(body), id, ts_us, subjects)
 
 
 def _quoted(text: str, pattern: re.Pattern[str], pointer: str) -> str:
@@ -183,20 +186,31 @@ def _subjects(subjects: tuple[bytes, ...]) -> str:
 
 
 class _Ids:
-    """UUIDv7 whose tail is random, and within one millisecond grows by random steps."""
+    """UUIDv7 whose tail is random, and within one millisecond grows by random steps.
+
+    Randomness is asked of the system for many ids at once: a call for each would be most of an id's cost.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ms = -1
         self._tail = 0
+        self._random = b""
+        self._used = 0
+
+    def _bytes(self, number: int) -> bytes:
+        if self._used + number > len(self._random):
+            self._random, self._used = os.urandom(_RANDOM_AT_ONCE), 0
+        self._used += number
+        return self._random[self._used - number : self._used]
 
     def make(self, ms: int) -> str:
         with self._lock:
             if ms == self._ms:
-                self._tail += 1 + int.from_bytes(os.urandom(4))
+                self._tail += 1 + int.from_bytes(self._bytes(4))
             else:
                 # The top bit stays free, so that the steps of one millisecond cannot run over.
-                self._tail = int.from_bytes(os.urandom(10)) >> (80 - _RANDOM_BITS + 1)
+                self._tail = int.from_bytes(self._bytes(10)) >> (80 - _RANDOM_BITS + 1)
                 self._ms = ms
             tail = self._tail
         # 48 bits of time, version 7, 12 bits, variant 0b10, 62 bits.
