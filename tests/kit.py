@@ -1,9 +1,12 @@
 """What tests arrange and ask with: a founded house on a database of its own, its clock set by hand, asked over HTTP."""
 
+import copy
 import datetime as dt
 import hashlib
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -11,9 +14,10 @@ from typing import Any, Self
 import httpx
 import msgspec
 from litestar import Litestar
+from litestar.datastructures import State
 
 from service.action import Action
-from service.app import create_app
+from service.app import create_app, given
 from service.caller import Caller
 from service.clock import SetClock
 from service.db import Db, Tx
@@ -50,6 +54,14 @@ STAFF = [
 def record_named(name: str) -> str:
     """The id of a record that was never made, for what is arranged past the API: always the same for a name."""
     return f"00000000-0000-7000-8000-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+class Founded(msgspec.Struct, frozen=True):
+    """A founded database to copy, what goes with it, and its tokens by key."""
+
+    name: str
+    data: Path
+    tokens: dict[str, str]
 
 
 class House:
@@ -248,20 +260,46 @@ class House:
     async def open(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
         """Start the service on a migrated database and found it, at 2026-11-02 08:00 UTC."""
         clock = SetClock(MORNING)
-        app = create_app(Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings)), clock=clock)
-        async with app.lifespan():
+        app = create_app(_settings(dsn, data, **settings), clock=clock)
+        async with cls._serving(app, clock, {}) as house:
             fresh = await found(app.state.door, app.state.db, STAFF, ["im"])
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
-            async with httpx.AsyncClient(transport=transport, base_url="http://mandate") as client:
-                yield cls(app, client, clock, {key.key_id: key.token for key in fresh})
+            house.tokens = {key.key_id: key.token for key in fresh}
+            yield house
 
     @classmethod
     @asynccontextmanager
     async def reopen(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
         """Start the service again on a database and folder that were founded before; nobody holds a token."""
         clock = SetClock(MORNING)
-        app = create_app(Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings)), clock=clock)
+        app = create_app(_settings(dsn, data, **settings), clock=clock)
+        async with cls._serving(app, clock, {}) as house:
+            yield house
+
+    @classmethod
+    @asynccontextmanager
+    async def join(cls, dsn: str, data: Path, founded: Founded) -> AsyncIterator[Self]:
+        """Start the service on a copy of a founded database, with a copy of its keys and its compiled policy."""
+        shutil.copytree(founded.data, data, dirs_exist_ok=True)
+        clock = SetClock(MORNING)
+        app = copy.copy(_routed())
+        app.state = State(_routed().state.dict() | given(_settings(dsn, data), clock))
+        async with cls._serving(app, clock, founded.tokens) as house:
+            yield house
+
+    @classmethod
+    @asynccontextmanager
+    async def _serving(cls, app: Litestar, clock: SetClock, tokens: dict[str, str]) -> AsyncIterator[Self]:
         async with app.lifespan():
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
             async with httpx.AsyncClient(transport=transport, base_url="http://mandate") as client:
-                yield cls(app, client, clock, {})
+                yield cls(app, client, clock, dict(tokens))
+
+
+def _settings(dsn: str, data: Path, **settings: Any) -> Settings:
+    return Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings))
+
+
+@cache
+def _routed() -> Litestar:
+    """Routes and nothing else: building them takes longer than most tests, and no test changes them."""
+    return create_app(_settings("postgresql://nobody@localhost/none", Path("nowhere")))
