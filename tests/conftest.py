@@ -105,7 +105,7 @@ async def database(
 ) -> AsyncIterator[Database]:
     """A migrated database of the test's own, gone afterwards; a founded one where the test asks for a house."""
     database = _database(postgres, f"test_{os.getpid()}_{next(_numbers)}")
-    if "house" in request.fixturenames:
+    if "founded" in request.fixturenames:
         template = request.getfixturevalue("founded").name
     admin = await asyncpg.connect(postgres.admin_dsn)
     try:

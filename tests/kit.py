@@ -259,10 +259,8 @@ class House:
     @asynccontextmanager
     async def open(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
         """Start the service on a migrated database and found it, at 2026-11-02 08:00 UTC."""
-        clock = SetClock(MORNING)
-        app = create_app(_settings(dsn, data, **settings), clock=clock)
-        async with cls._serving(app, clock, {}) as house:
-            fresh = await found(app.state.door, app.state.db, STAFF, ["im"])
+        async with cls._serving(dsn, data, settings) as house:
+            fresh = await found(house.app.state.door, house.db, STAFF, ["im"])
             house.tokens = {key.key_id: key.token for key in fresh}
             yield house
 
@@ -270,9 +268,7 @@ class House:
     @asynccontextmanager
     async def reopen(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
         """Start the service again on a database and folder that were founded before; nobody holds a token."""
-        clock = SetClock(MORNING)
-        app = create_app(_settings(dsn, data, **settings), clock=clock)
-        async with cls._serving(app, clock, {}) as house:
+        async with cls._serving(dsn, data, settings) as house:
             yield house
 
     @classmethod
@@ -280,26 +276,40 @@ class House:
     async def join(cls, dsn: str, data: Path, founded: Founded) -> AsyncIterator[Self]:
         """Start the service on a copy of a founded database, with a copy of its keys and its compiled policy."""
         shutil.copytree(founded.data, data, dirs_exist_ok=True)
-        clock = SetClock(MORNING)
-        app = copy.copy(_routed())
-        app.state = State(_routed().state.dict() | given(_settings(dsn, data), clock))
-        async with cls._serving(app, clock, founded.tokens) as house:
+        async with cls._serving(dsn, data, {}) as house:
+            house.tokens = dict(founded.tokens)
             yield house
 
     @classmethod
     @asynccontextmanager
-    async def _serving(cls, app: Litestar, clock: SetClock, tokens: dict[str, str]) -> AsyncIterator[Self]:
+    async def _serving(cls, dsn: str, data: Path, settings: dict[str, Any]) -> AsyncIterator[Self]:
+        given_settings = Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings))
+        clock = SetClock(MORNING)
+        app = _app(given_settings, clock)
+        for name, content in _compiled.items():
+            path = data / "cache" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         async with app.lifespan():
+            _compiled.update({path.name: path.read_bytes() for path in (data / "cache").iterdir()})
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
             async with httpx.AsyncClient(transport=transport, base_url="http://mandate") as client:
-                yield cls(app, client, clock, dict(tokens))
+                yield cls(app, client, clock, {})
 
 
-def _settings(dsn: str, data: Path, **settings: Any) -> Settings:
-    return Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings))
+#: Tables of the policy as they were compiled, by file name: compiling takes longer than most tests.
+_compiled: dict[str, bytes] = {}
+
+
+def _app(settings: Settings, clock: SetClock) -> Litestar:
+    """An app with a state of its own. The routes are built once, which takes longer than most tests: no test changes them."""
+    pattern = _routed(settings.body_limit, settings.metrics)
+    app = copy.copy(pattern)
+    app.state = State(pattern.state.dict() | given(settings, clock))
+    return app
 
 
 @cache
-def _routed() -> Litestar:
-    """Routes and nothing else: building them takes longer than most tests, and no test changes them."""
-    return create_app(_settings("postgresql://nobody@localhost/none", Path("nowhere")))
+def _routed(body_limit: int, metrics: bool) -> Litestar:
+    dsn = "postgresql://nobody@localhost/none"
+    return create_app(Settings(dsn=dsn, body_limit=body_limit, metrics=metrics))
