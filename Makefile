@@ -35,7 +35,7 @@ verifier: $(RUNTIME) ## Write dist/verify.py: one file that checks evidence with
 
 # Side by side: the types keep one core busy for a minute, and the tests do not fill two. What fails fails the whole.
 test: $(DEV) ## Check everything
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint rooms sql types pytest
+	@$(MAKE) --no-print-directory --jobs 2 lint rooms sql types pytest
 
 lint: $(DEV) ## Check style
 	$(BIN)/ruff check --quiet
