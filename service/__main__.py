@@ -26,7 +26,11 @@ from service.trail.record import SUBJECT_TYPES
 click.rich_click.TEXT_MARKUP = "markdown"
 _HELP = {"help_option_names": ["-h", "--help"]}
 _url_option = click.option(
-    "--url", envvar="MANDATE_URL", default="http://127.0.0.1:8000", show_default=True, help="The service."
+    "--url",
+    envvar="MANDATE_URL",
+    default="http://127.0.0.1:8000",
+    show_default=True,
+    help="Address of the service (else MANDATE_URL).",
 )
 _key_file = click.option(
     "--key-file",
@@ -175,12 +179,24 @@ def measures(ctx: click.Context, url: str, key_file: Path | None) -> None:
     ctx.obj = (url, key_file)
 
 
+@main.group(cls=Later, module="service.commands.names")
+@_url_option
+@_key_file
+@click.pass_context
+def names(ctx: click.Context, url: str, key_file: Path | None) -> None:
+    """List names of accounts that wait for a human, beside those they look like, with a key of staff."""
+    ctx.obj = (url, key_file)
+
+
 @main.group(cls=Later, module="service.commands.tiers")
 @_url_option
 @_key_file
 @click.pass_context
 def tiers(ctx: click.Context, url: str, key_file: Path | None) -> None:
-    """Explain, preview and compare tiers; rank all again after the table has changed; prove what is stored."""
+    """Explain, preview and compare tiers; rank all again after the table has changed; prove what is stored.
+
+    Through the API, with a key of staff; `recompute` alone reads the database.
+    """
     ctx.obj = (url, key_file, settings_with_database)
 
 

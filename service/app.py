@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from litestar import Litestar
 from litestar.datastructures import State
@@ -66,10 +67,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
 
     `clock` is for tests; without it the settings choose. The lifespan opens everything in the loop it runs in.
     """
-    chosen = clock or (FileClock(settings.clock_file) if settings.clock_file else Clock())
-
-    watch = Watching()
-    witnesses = witnesses_of(settings)
     routes = [
         *health.ROUTES,
         *people.ROUTES,
@@ -101,6 +98,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        # Not what create_app was given: an app of other settings may share these routes (tests/kit.py).
+        settings: Settings = app.state.settings
+        clock: Clock = app.state.clock
         db = await Db.open(settings)
         try:
             await require_schema(db)
@@ -108,10 +108,15 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             keys = TrailKeys.load_or_create(settings.data / "keys", may_create=not await on_record(db))
             editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
             door = Door(
-                db=db, editions=editions, keys=keys, clock=chosen, watch=watch, set_limit=settings.set_limit
+                db=db,
+                editions=editions,
+                keys=keys,
+                clock=clock,
+                watch=app.state.watch,
+                set_limit=settings.set_limit,
             )
-            sweep = Sweep(db, door, chosen, editions)
-            bulk = BulkRanking(db, door, chosen, editions)
+            sweep = Sweep(db, door, clock, editions)
+            bulk = BulkRanking(db, door, clock, editions)
             app.state.update(
                 {"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep, "bulk": bulk}
             )
@@ -119,11 +124,11 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             app.state.outbox = Outbox(db)
             app.state.stopping = asyncio.Event()
             door.open()
-            await adopt_first_edition(door, editions, chosen)
+            await adopt_first_edition(door, editions, clock)
             sequencer = app.state.sequencer = Sequencer.of(
-                settings, db, keys, chosen, lambda: editions.at(chosen.now()).edition
+                settings, db, keys, clock, lambda: editions.at(clock.now()).edition
             )
-            cosigning = app.state.cosigning = Cosigning(db, witnesses, watch)
+            cosigning = app.state.cosigning = Cosigning(db, app.state.witnesses, app.state.watch)
             sequencer.on_publish = cosigning.tell
             genesis = await sequencer.start()
             async with db.read() as reader:
@@ -132,7 +137,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             if settings.sequence_seconds:
                 await cosigning.refuse_set_back()
             app.state.exporter = Exporter(
-                db, keys, genesis.map_bits, [one.vkey for one in witnesses], app.state.quorum
+                db, keys, genesis.map_bits, [one.vkey for one in app.state.witnesses], app.state.quorum
             )
             following = asyncio.create_task(editions.follow(), name="editions")
             if settings.sweep_seconds:
@@ -162,11 +167,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         exception_handlers=HANDLERS,
         state=State(
             {
-                "settings": settings,
-                "clock": chosen,
-                "watch": watch,
-                "witnesses": witnesses,
-                "quorum": quorum_of(settings, witnesses),
+                **given(settings, clock),
                 "batched": asking_of(routes),
                 "checked": asking_of(routes, ReadTrail, ExportTrail),
             }
@@ -178,6 +179,18 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     # Around the router and not as its middleware, which a path without a route never reaches.
     app.asgi_handler = numbered(Lane(app.asgi_handler, routes))
     return app
+
+
+def given(settings: Settings, clock: Clock | None = None) -> dict[str, Any]:
+    """What the state of an app holds before its lifespan opens the rest; without a `clock` the settings choose it."""
+    witnesses = witnesses_of(settings)
+    return {
+        "settings": settings,
+        "clock": clock or (FileClock(settings.clock_file) if settings.clock_file else Clock()),
+        "watch": Watching(),
+        "witnesses": witnesses,
+        "quorum": quorum_of(settings, witnesses),
+    }
 
 
 async def sequence_alone(settings: Settings) -> None:

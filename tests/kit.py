@@ -1,9 +1,12 @@
 """What tests arrange and ask with: a founded house on a database of its own, its clock set by hand, asked over HTTP."""
 
+import copy
 import datetime as dt
 import hashlib
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -11,9 +14,10 @@ from typing import Any, Self
 import httpx
 import msgspec
 from litestar import Litestar
+from litestar.datastructures import State
 
 from service.action import Action
-from service.app import create_app
+from service.app import create_app, given
 from service.caller import Caller
 from service.clock import SetClock
 from service.db import Db, Tx
@@ -50,6 +54,14 @@ STAFF = [
 def record_named(name: str) -> str:
     """The id of a record that was never made, for what is arranged past the API: always the same for a name."""
     return f"00000000-0000-7000-8000-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+class Founded(msgspec.Struct, frozen=True):
+    """A founded database to copy, what goes with it, and its tokens by key."""
+
+    name: str
+    data: Path
+    tokens: dict[str, str]
 
 
 class House:
@@ -247,21 +259,57 @@ class House:
     @asynccontextmanager
     async def open(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
         """Start the service on a migrated database and found it, at 2026-11-02 08:00 UTC."""
-        clock = SetClock(MORNING)
-        app = create_app(Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings)), clock=clock)
-        async with app.lifespan():
-            fresh = await found(app.state.door, app.state.db, STAFF, ["im"])
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
-            async with httpx.AsyncClient(transport=transport, base_url="http://mandate") as client:
-                yield cls(app, client, clock, {key.key_id: key.token for key in fresh})
+        async with cls._serving(dsn, data, settings) as house:
+            fresh = await found(house.app.state.door, house.db, STAFF, ["im"])
+            house.tokens = {key.key_id: key.token for key in fresh}
+            yield house
 
     @classmethod
     @asynccontextmanager
     async def reopen(cls, dsn: str, data: Path, **settings: Any) -> AsyncIterator[Self]:
         """Start the service again on a database and folder that were founded before; nobody holds a token."""
+        async with cls._serving(dsn, data, settings) as house:
+            yield house
+
+    @classmethod
+    @asynccontextmanager
+    async def join(cls, dsn: str, data: Path, founded: Founded) -> AsyncIterator[Self]:
+        """Start the service on a copy of a founded database, with a copy of its keys and its compiled policy."""
+        shutil.copytree(founded.data, data, dirs_exist_ok=True)
+        async with cls._serving(dsn, data, {}) as house:
+            house.tokens = dict(founded.tokens)
+            yield house
+
+    @classmethod
+    @asynccontextmanager
+    async def _serving(cls, dsn: str, data: Path, settings: dict[str, Any]) -> AsyncIterator[Self]:
+        given_settings = Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings))
         clock = SetClock(MORNING)
-        app = create_app(Settings(dsn=dsn, data=data, pool_size=4, **(_QUIET | settings)), clock=clock)
+        app = _app(given_settings, clock)
+        for name, content in _compiled.items():
+            path = data / "cache" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         async with app.lifespan():
+            _compiled.update({path.name: path.read_bytes() for path in (data / "cache").iterdir()})
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
             async with httpx.AsyncClient(transport=transport, base_url="http://mandate") as client:
                 yield cls(app, client, clock, {})
+
+
+#: Tables of the policy as they were compiled, by file name: compiling takes longer than most tests.
+_compiled: dict[str, bytes] = {}
+
+
+def _app(settings: Settings, clock: SetClock) -> Litestar:
+    """An app with a state of its own. The routes are built once, which takes longer than most tests: no test changes them."""
+    pattern = _routed(settings.body_limit, settings.metrics)
+    app = copy.copy(pattern)
+    app.state = State(pattern.state.dict() | given(settings, clock))
+    return app
+
+
+@cache
+def _routed(body_limit: int, metrics: bool) -> Litestar:
+    dsn = "postgresql://nobody@localhost/none"
+    return create_app(Settings(dsn=dsn, body_limit=body_limit, metrics=metrics))

@@ -173,6 +173,15 @@ async def faults(reader: Reader, keys: TrailKeys) -> list[str]:
         for rid, by in retired.items()
         if not _orders(bodies.get(by, {}), "record.retire")
     ]
+    notices = {row["notice_id"] for row in await reader.fetch("SELECT notice_id FROM notice")}
+    found += [
+        f"record {rid} gave a notice {rid}.{one['id']}, and there is none"
+        for rid, body in bodies.items()
+        for one in body.get("p", {}).get("coupled", ())
+        if body["out"] == "done"
+        and (one.get("what") == "notice" or "notice" in one)
+        and f"{rid}.{one['id']}" not in notices
+    ]
     found += _unopened(await reader.fetch(FIELDS), bodies, keys)
     for row in await reader.fetch("SELECT tag, type, id FROM subject_name"):
         if keys.tag(row["type"], row["id"]) != row["tag"]:

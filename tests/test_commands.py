@@ -14,7 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
+import rich_click as click
+from click.testing import CliRunner
 
+from service.__main__ import main
 from tests.conftest import Database
 from tests.served import REPOSITORY, Served, mandate, plain
 
@@ -33,13 +36,12 @@ def tokens(folder: Path) -> dict[str, str]:
     return tokens
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served(folder: Path, tokens: dict[str, str]) -> Iterator[Served]:
-    """A later start on the same folder."""
+    """A later start on the same folder, which prints no key."""
     later = Served(folder)
     yield later
-    if later.process.poll() is None:
-        later.stop()
+    assert "mk_" not in later.stop()
 
 
 def test_the_first_start_founds_a_house_and_prints_its_keys_once(
@@ -52,7 +54,7 @@ def test_the_first_start_founds_a_house_and_prints_its_keys_once(
     for token in (tokens["im"], tokens["auditor"]):
         headers = {"authorization": f"Bearer {token}"}
         assert httpx.get(f"{served.url}/v1/editions/current", headers=headers).status_code == 200
-    assert "mk_" not in served.stop()
+    assert "mk_" not in "".join(served.lines)
 
 
 @pytest.mark.slow
@@ -221,6 +223,71 @@ def test_measures_and_the_dormant_are_listed_by_command(served: Served, tokens: 
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
 
 
+def test_names_that_wait_are_listed_by_command(served: Served, tokens: dict[str, str]) -> None:
+    """S093: `names waiting` puts each name beside those it looks like, with similarity and why; a change of profile stands in the
+    same list; `--by` and `--most` take a part of it.
+    """
+    asked = iter(range(100))
+
+    def post(who: str, method: str, path: str, body: Any) -> Any:
+        headers = {"authorization": f"Bearer {tokens[who]}", "idempotency-key": f"names-{next(asked)}"}
+        headers |= {"x-on-behalf-of": "ann"} if who == "im" and method == "POST" else {}
+        answer = httpx.request(method, served.url + path, json=body, headers=headers)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    env = {"MANDATE_URL": served.url, "MANDATE_KEY": tokens["classifier"]}
+    assert mandate("names", "waiting", **env).stdout == "No name waits.\n"
+    ref = "b2d0c6b1-6f0e-4d1c-9a53-7c1e84f2a905"
+    verified = {"status": "verified", "methods": ["mobile", "id_document"], "identity_ref": ref}
+    post("im", "PUT", "/v1/people/ann", {"jurisdiction": "CN-130200"})
+    post("im", "PUT", "/v1/people/ann/identity", verified)
+    operator = {"operator_id": "o", "kind": "media", "name": "唐山某某", "jurisdiction": "CN-130200"}
+    post("im", "POST", "/v1/operators", operator)
+    post("im", "PUT", "/v1/operators/o/identity", verified | {"methods": ["credit_code", "mobile"]})
+    account = {"operator_id": "o", "class": "life", "jurisdiction": "CN-130200"}
+    for name, title in (("a", "Sunrise Kitchen"), ("b", "Sunrise Kitchem"), ("c", "北京 Moonlight Bakery")):
+        post("im", "POST", "/v1/accounts", account | {"account_id": name, "name": title})
+    post("classifier", "POST", "/v1/accounts/a/acceptance", {})
+    renamed = {
+        "authorization": f"Bearer {tokens['im']}",
+        "idempotency-key": "rename",
+        "x-on-behalf-of": "ann",
+    }
+    body = {"name": "中国 Sunrise"}
+    assert httpx.put(f"{served.url}/v1/accounts/a/profile", json=body, headers=renamed).status_code == 200
+
+    rows = list(csv.DictReader(io.StringIO(mandate("names", "waiting", "--output", "csv", **env).stdout)))
+    assert [(row["account"], row["asked by"]) for row in rows] == [
+        ("a", "profile"),
+        ("b", "registration"),
+        ("c", "registration"),
+    ]
+    looks = ("name", "looks like", "similarity", "of account", "which is", "why", "terms")
+    assert [rows[1][name] for name in looks] == [
+        "Sunrise Kitchem", "Sunrise Kitchen", "0.9286", "a", "accepted", "look_alike", "",
+    ]  # fmt: skip
+    assert [rows[2][name] for name in looks] == [
+        "北京 Moonlight Bakery",
+        "",
+        "",
+        "",
+        "",
+        "reserved_term",
+        "北京",
+    ]
+    table = mandate("names", "waiting", **env).stdout
+    assert "Sunrise Kitchem" in table
+    assert "0.9286" in table
+    (whole,) = json.loads(mandate("names", "waiting", "--by", "profile", "--output", "json", **env).stdout)
+    assert (whole["name"], whole["kinds"]) == ("中国 Sunrise", ["state"])
+    (first,) = json.loads(mandate("names", "waiting", "--most", "1", "--output", "json", **env).stdout)
+    assert first == whole
+    for wrong in ({"MANDATE_KEY": "mk_wrong"}, {"MANDATE_KEY": tokens["im"]}):
+        refused = mandate("names", "waiting", **(env | wrong))
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
 STAFF = (
     "--staff",
     "ho=head_of_content_safety",
@@ -264,9 +331,36 @@ def test_a_house_where_nobody_could_agree_is_not_founded(
     assert words in done.stderr
 
 
-@pytest.mark.parametrize("args", [["found"], ["keys"], ["keys", "issue"], ["keys", "rotate"], ["policy"], ["policy", "diff"], ["openapi"], ["export"], ["replay"], ["filings"], ["filings", "missing"], ["measures"], ["measures", "list"], ["measures", "dormant"], ["receipt"], ["receipt", "verify"]])  # fmt: skip
-def test_every_command_explains_itself(args: list[str]) -> None:
-    """--help needs neither key nor database."""
+def commands(
+    found: click.Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with the words that call it."""
+    yield path, found
+    if isinstance(found, click.Group):
+        context = click.Context(found)
+        for name in found.list_commands(context):
+            inner = found.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, (*path, name))
+
+
+def test_every_command_explains_itself() -> None:
+    """--help of every command says what it does in a sentence, and what each of its options is for."""
+    every = dict(commands(main))
+    assert {("keys", "issue"), ("names", "waiting"), ("work", "requests")} <= set(every)
+    for path, command in every.items():
+        if path == ("verify",):
+            continue  # hands all it is given, --help too, to the verifier that stands alone
+        shown = CliRunner().invoke(main, [*path, "--help"], env={"COLUMNS": "200"})
+        assert (shown.exit_code, "Usage" in shown.output) == (0, True), path
+        first = str(command.help).split("\n\n")[0].strip()
+        assert first.removesuffix(" For example:").endswith((".", ")")), (path, first)
+        unexplained = [one.name for one in command.params if isinstance(one, click.Option) and not one.help]
+        assert unexplained == [], path
+
+
+@pytest.mark.parametrize("args", [(), ("keys",), ("found",), ("verify",)])
+def test_help_needs_nothing(args: tuple[str, ...]) -> None:
+    """--help needs neither key nor database, as a process of its own."""
     shown = mandate(*args, "--help")
-    assert shown.returncode == 0
-    assert "Usage" in shown.stdout
+    assert (shown.returncode, "sage" in shown.stdout) == (0, True), shown.stderr

@@ -222,7 +222,7 @@ def test_schemathesis_finds_no_answer_that_is_not_described(tmp_path: Path) -> N
                  "--max-examples", "3", "--workers", "1", "--seed", "1", "--generation-database", "none",
                  "--request-timeout", "20", "--suppress-health-check", "all", "--no-color",
                  "--checks", CHECKS],
-                cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False, env=environment,
+                cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False, env=environment,
             )  # fmt: skip
             assert thrown.returncode == 0, thrown.stdout[-60000:] + thrown.stderr[-2000:]
     finally:

@@ -184,10 +184,3 @@ def test_what_is_stored_is_proved_from_the_database_alone(staff: Staff) -> None:
     (row,) = csv.DictReader(io.StringIO(done.stdout))
     assert (done.returncode, row["id"], row["where"]) == (1, "b", "now")
     assert row["why"].startswith("score is 1, computed ")
-
-
-@pytest.mark.parametrize("command", ["", "list", "explain", "preview", "consistency", "overrides", "plan", "run", "stop", "plans", "recompute"])  # fmt: skip
-def test_every_command_of_tiers_explains_itself(command: str) -> None:
-    """--help needs neither key nor database."""
-    shown = mandate("tiers", *filter(None, [command]), "--help")
-    assert (shown.returncode, "Usage" in shown.stdout) == (0, True)

@@ -16,7 +16,7 @@ from service.db import Db, queries
 from service.db.pool import Reader
 from service.domain.in_force import TAKES_AWAY, Measure, TargetType, Use
 from service.domain.measures.acts import LiftMeasure
-from service.domain.measures.notices import Notice, Parts
+from service.domain.notices import Notice, Parts
 from service.errors import Code, Refusal
 
 sql = queries(__file__)

@@ -72,16 +72,23 @@ class Api:
         return CommandError(f"{self._url} does not answer: {reason}; is --url right?")
 
     def pages(
-        self, path: str, query: Mapping[str, Any] | None = None, *, key: str = "items"
+        self,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        key: str = "items",
+        most: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Every item of a list, which answers hold under `key`; of the query, what is None is not asked for."""
+        """Every item of a list, or the first `most`, page by page; answers hold them under `key`. What of the query is None is
+        not asked for.
+        """
         asked = {name: value for name, value in (query or {}).items() if value is not None}
         items: list[dict[str, Any]] = []
         while True:
             page = self.ask("GET", f"{path}?{urlencode({**asked, 'limit': 200})}")
             items += page[key]
-            if not page["next"]:
-                return items
+            if not page["next"] or (most is not None and len(items) >= most):
+                return items[:most]
             asked["cursor"] = page["next"]
 
 

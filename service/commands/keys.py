@@ -54,7 +54,11 @@ def list_keys(where: tuple[str, Path | None], output: str) -> None:
 @commands.command()
 @click.argument("key_id")
 @click.option(
-    "--kind", type=click.Choice(["backend", "staff", "regulator"]), default="backend", show_default=True
+    "--kind",
+    type=click.Choice(["backend", "staff", "regulator"]),
+    default="backend",
+    show_default=True,
+    help="Who will show it: the IM backend, somebody of staff, or an authority's reader.",
 )
 @click.option("--holder", help="Staff id that a staff or regulator key is bound to.")
 @click.option(

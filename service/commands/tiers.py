@@ -15,7 +15,11 @@ from service.commands import LISTS, CommandError, one_line_errors, shown
 from service.commands.client import Api, opened
 
 KIND = click.option(
-    "--kind", type=click.Choice(["account", "group"]), default="account", show_default=True, help="Of what."
+    "--kind",
+    type=click.Choice(["account", "group"]),
+    default="account",
+    show_default=True,
+    help="Of accounts or of groups.",
 )
 _Where = tuple[str, Path | None, Any]
 
@@ -39,7 +43,7 @@ def _api(where: _Where) -> Api:
 @click.option("--jurisdiction", help="Only there, and in all it contains: CN-110000.")
 @click.option(
     "--state",
-    help="Accounts: waiting (for a human), accepted, refused. Groups: living, ownerless, dissolved.",
+    help="Accounts: waiting (for a human), accepted, refused, closed. Groups: living, ownerless, dissolved.",
 )
 @click.option(
     "--override/--no-override", default=None, help="Only with, or only without, a tier set by hand."
@@ -48,7 +52,7 @@ def _api(where: _Where) -> Api:
 @LISTS
 @click.pass_obj
 def list_subjects(where: _Where, kind: str, output: str, **asked: Any) -> None:
-    """List groups or accounts by tier, class, territory, override, due recheck, and what waits for a human.
+    """List groups or accounts by tier, class, territory, override, due recheck, and what waits for a human. For example:
 
     mandate tiers list --state waiting
     mandate tiers list --tier 4 --due-before 2026-12-01T00:00:00Z --output csv
@@ -144,7 +148,7 @@ def preview(
     edition: str | None,
     output: str,
 ) -> None:
-    """Tell what a new edition in FOLDER, another fact or an override would change. Changes nothing.
+    """Tell what a new edition in FOLDER, another fact or an override would change. Changes nothing. For example:
 
     mandate tiers preview policies-next
     mandate tiers preview --id a-1 --fact followers=2000000

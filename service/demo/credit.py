@@ -56,6 +56,21 @@ def credit_explained() -> Scene:
                 means="each line with its record; the sum is the level",
             ),
             Step(
+                at("10:42:30", 1),
+                "eve",
+                "reads why",
+                "GET",
+                "/v1/notices",
+                shows={
+                    "items.#": 1,
+                    "items.0.record_id": Kept("credit_record"),
+                    "items.0.parts.kind": "lowered",
+                    "items.0.parts.facts.level": {"before": "B", "after": "C"},
+                    "items.0.parts.automation.decision": False,
+                },
+                means="a fall is a restriction: reasons, and how to object",
+            ),
+            Step(
                 at("10:43", 1),
                 "eve",
                 "founds a group for 500",

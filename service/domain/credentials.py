@@ -15,6 +15,7 @@ from service.action import Action, Change, Effect, Id, Instant, Need, Note, Reas
 from service.clock import instant_text, truncated
 from service.domain import staff
 from service.domain.identity import refuse_raw
+from service.domain.notices import listed, of_act, reason_said
 from service.domain.operators import Operator, OperatorAction
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -222,16 +223,43 @@ class OfCredential(Action, frozen=True, kw_only=True):
 
 
 class RefuseCredential(OfCredential, frozen=True, kw_only=True, tag="credential.refuse"):
-    """A classifier finds that the document does not do, and says why. Notice and appeal join here with them."""
+    """A classifier finds that the document does not do, and says why, to whoever answers for the operator. Appeals join here."""
 
     reason: Reason | None = None
     note: Note | None = None
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `not_in_state` (answered before)."""
-        del terms
         found = self.waiting(here)
-        return answered(found, found.ended(here, "refused"), reason=self.reason)
+        change = answered(found, found.ended(here, "refused"), reason=self.reason)
+        operator, why = here.get(Operator, found.operator_id), reason_said(here, self.reason)
+        notice = of_act(
+            here,
+            "refused",
+            to=operator.answerable_person,
+            about=self.target(here),
+            jurisdiction=operator.jurisdiction,
+            facts={
+                "credential_kind": found.kind,
+                "valid_until": instant_text(found.valid_until),
+                "reason": self.reason,
+            },
+            basis=terms.basis,
+            explanation={
+                "zh": f"提交的资质（{found.kind}）未获接受。原因：{why['zh']}。",
+                "en": f"The credential ({found.kind}) that was submitted is not accepted. Reason: {why['en']}.",
+            },
+            remedy={
+                "zh": "补正后可随时重新提交。",
+                "en": "It may be submitted again at any time, with what was wrong put right.",
+            },
+            papers=[f"credential:{found.kind}"],
+        )
+        change.writes.append(notice)
+        change.coupled.append(listed())
+        change.about = {"answerable": Subject("person", operator.answerable_person)}
+        change.effects.append(notice.effect())
+        return change
 
 
 def answered(before: Credential, after: Credential, **more: Any) -> Change:

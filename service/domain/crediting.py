@@ -11,6 +11,7 @@ import msgspec
 from service.action import Action, Change, Effect, Id, Need, Note, Reason, Situation, Stand, Subject
 from service.domain import credit, staff
 from service.domain.credit import Credit, Holder, Level
+from service.domain.notices import listed, of_act, reason_said
 from service.domain.operators import Operator
 from service.domain.people import Person
 from service.errors import Code, Refusal
@@ -57,10 +58,10 @@ class _OfCredit(Action, frozen=True, kw_only=True):
             gone=Code.PERSON_CLOSED if closed else None,
         )
 
-    def moved(self, here: Situation, points: int, cause: credit.Cause) -> Change:
+    def moved(self, here: Situation, points: int, cause: credit.Cause, terms: Terms) -> Change:
         """The change that adds one line: the level before and after, and what a change of level allows from now on.
 
-        A fall is a restriction: the notice of reasons that it owes (S091) joins here with notices.
+        A fall to a lower level is a restriction, told with its reasons in the same act (S091).
         """
         movement = credit.entered(here, self.subject_type, self.subject_id, points, cause)
         parameters, holder = here.policy.parameters, self.holder(here)
@@ -83,7 +84,50 @@ class _OfCredit(Action, frozen=True, kw_only=True):
             told = {"before": was, "after": now, "entitlements": allowed}
             whose = {f"{self.subject_type}_id": self.subject_id}
             change.effects.append(Effect("credit.level_changed", {**whose, **told}))
+        if was is not None and now is not None and not credit.at_least(now, was):
+            self._tell_fall(here, change, terms)
         return change
+
+    def _tell_fall(self, here: Situation, change: Change, terms: Terms) -> None:
+        """Add the notice to whose credit fell; of an operator's, to the person it answers through."""
+        holder, parameters = self.holder(here), here.policy.parameters
+        to = self.subject_id if isinstance(holder, Person) else holder.answerable_person
+        if isinstance(holder, Operator):
+            change.about = {"answerable": Subject("person", to)}
+        (allowed,) = (one for one in change.coupled if one["what"] == "entitlements")
+        reason, _ = self.why()
+        why, was, now = reason_said(here, reason), change.before["level"], change.after["level"]
+        lost, score = -change.after["points"], change.after["score"]
+        points, days = parameters.credit_recovery_points, parameters.credit_recovery_period_d
+        notice = of_act(
+            here,
+            "lowered",
+            to=to,
+            about=self.target(here),
+            jurisdiction=holder.jurisdiction,
+            facts={
+                "level": {"before": was, "after": now},
+                "points": -lost,
+                "score": score,
+                "reason": reason,
+                "entitlements": {"before": allowed["before"], "after": allowed["after"]},
+            },
+            basis=terms.basis,
+            explanation={
+                "zh": f"信用分扣减{lost}分，现为{score}分，信用等级由{was}降为{now}。原因：{why['zh']}。已有的群组与账号不受影响，超出新额度的不再新增。",
+                "en": f"{lost} points of credit were taken; {score} are left, and the level falls from {was} to {now}. Reason: "
+                f"{why['en']}. Nothing held is taken away; what the new level does not allow is not added to.",
+            },
+            remedy={
+                "zh": f"信用按公布的规则恢复：每满{days}天无违规，恢复{points}分。",
+                "en": f"Credit recovers by the published rule: {points} points after each {days} clean days.",
+            },
+        )
+        # Agreed to by a second person, the record is of his yes, whose own basis is another.
+        change.basis = list(terms.basis)
+        change.writes.append(notice)
+        change.coupled.append(listed())
+        change.effects.append(notice.effect())
 
 
 def allowance(policy: Policy, holder: Holder, found: Level | None) -> dict[str, Any]:
@@ -119,11 +163,10 @@ class AdjustCredit(_OfCredit, frozen=True, kw_only=True, tag="credit.adjust"):
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `identity_unverified` (without it there is no credit, P2), `already_in_state` (nothing left to move)."""
-        del terms
         holder = self.holder(here)
         if holder.identity_status != "verified":
             raise Refusal(Code.IDENTITY_UNVERIFIED, status=holder.identity_status)
-        change = self.moved(here, self.points, "adjusted")
+        change = self.moved(here, self.points, "adjusted", terms)
         if change.after["points"] == 0:
             raise Refusal(Code.ALREADY_IN_STATE, score=change.after["score"])
         return change
@@ -137,10 +180,9 @@ class RecoverCredit(_OfCredit, frozen=True, kw_only=True, tag="credit.recover"):
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `not_in_state` when no period is over, or nothing is left to recover (S016)."""
-        del terms
         parameters, row = here.policy.parameters, here.find(Credit, self.subject_type, self.subject_id)
         since = None if row is None else row.recovering_since
         period = dt.timedelta(days=parameters.credit_recovery_period_d)
         if row is None or since is None or here.at < since + period or row.score >= parameters.credit_max:
             raise Refusal(Code.NOT_IN_STATE)
-        return self.moved(here, parameters.credit_recovery_points, "recovered")
+        return self.moved(here, parameters.credit_recovery_points, "recovered", terms)

@@ -57,7 +57,11 @@ def digest_of(folder: Path) -> None:
 )
 @click.option("--action", required=True, metavar="NOUN.VERB", help="What is asked, for example group.mute.")
 @click.option(
-    "--relation", type=click.Choice(RELATIONS), default="any", show_default=True, help="What holds."
+    "--relation",
+    type=click.Choice(RELATIONS),
+    default="any",
+    show_default=True,
+    help="What holds between caller and target.",
 )
 @click.option(
     "--tier", type=click.IntRange(1, 4), default=None, help="Tier of the target; none for other subjects."

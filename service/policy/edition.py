@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +27,7 @@ from .compiled import Cell, ModelError, Table, compile_table, keep_table, kept_t
 from .lines import Line, read_lines
 from .parameters import Parameters, read_parameters
 from .sheets import Findings, PolicyError, Problem, read_text
-from .vocabulary import ANY, NO_RULE, RELATIONS, STANDINGS, TIERS
+from .vocabulary import ANY, NO_RULE, RELATIONS, TIERS
 
 FILES = (
     "README.md",
@@ -242,20 +243,19 @@ class Policy:
         return {(line.id, tier): _terms(line, tier, self.tiers) for line in self.lines for tier in TIERS}
 
     def _arrange(self) -> dict[tuple[str, str, int | None], _Choices]:
-        choices: dict[tuple[str, str, int | None], _Choices] = {}
-        for action in {line.action for line in self.lines}:
-            for standing in STANDINGS:
-                for tier in TIERS:
-                    found = self._choose(action, standing, tier)
-                    if found.entries:
-                        choices[(action, standing, None if tier == "-" else int(tier))] = found
-        return choices
+        held: defaultdict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
+        for (action, standing, relation, tier), index in self.table.items():
+            held[action, standing, tier][relation] = index
+        return {
+            (action, standing, None if tier == "-" else int(tier)): self._choose(by_relation, standing, tier)
+            for (action, standing, tier), by_relation in held.items()
+        }
 
-    def _choose(self, action: str, standing: str, tier: str) -> _Choices:
+    def _choose(self, by_relation: Mapping[str, int], standing: str, tier: str) -> _Choices:
         entries: list[tuple[int, str | None, Verdict]] = []
-        everywhere = self.table.get((action, standing, ANY, tier))
+        everywhere = by_relation.get(ANY)
         for relation in RELATIONS:
-            index = self.table.get((action, standing, relation, tier))
+            index = by_relation.get(relation)
             if index is None or (index == everywhere and relation != ANY):
                 continue
             line = self.lines[index]

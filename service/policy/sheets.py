@@ -79,6 +79,8 @@ def read_text(data: bytes, findings: Findings) -> str | None:
     if text and not text.endswith("\n"):
         findings.add(text.count("\n") + 1, "ends without a line end", "end the last line with LF")
     for number, line in enumerate(text.split("\n"), 1):
+        if line.isprintable():  # nearly all are, and this is said at once
+            continue
         hidden = [char for char in line if char != "\t" and unicodedata.category(char) in {"Cc", "Cf"}]
         if hidden:
             name = f"U+{ord(hidden[0]):04X}"

@@ -3,13 +3,15 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
 from service import log
+from tests.conftest import Database
 from tests.kit import House
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +31,14 @@ def lines() -> Iterator[io.BytesIO]:
     logging.root.setLevel(level)
     logging.captureWarnings(capture=False)
     structlog.reset_defaults()
+
+
+@pytest.fixture
+async def house(lines: io.BytesIO, database: Database, tmp_path: Path) -> AsyncIterator[House]:
+    """A house that is founded while the lines are kept: they tell of its first keys too."""
+    async with House.open(database.service_dsn, tmp_path) as house:
+        yield house
+        await house.reconcile()
 
 
 @pytest.fixture

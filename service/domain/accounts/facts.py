@@ -13,6 +13,7 @@ from service.caller import Caller
 from service.domain import allowances, credit, staff, tiers
 from service.domain.accounts.names import NameCheck
 from service.domain.credentials import require_credential
+from service.domain.notices import Notice, of_act
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -223,6 +224,21 @@ class AccountAction(Action, frozen=True, kw_only=True):
     def credit_level(self, here: Situation) -> str:
         """The level of the operator's credit, which its accounts' tiers take (S077, O2)."""
         return weight_of(here, self.operator(here))
+
+    def refused_notice(self, here: Situation, *, asked: str, number: int = 1, **said: Any) -> Notice:
+        """The notice that something asked of the platform for the account is refused, to who answers for its operator."""
+        account = self.account(here)
+        facts = {"asked": asked, **said.pop("facts")}
+        return of_act(
+            here,
+            "refused",
+            to=self.operator(here).answerable_person,
+            about=self.target(here),
+            jurisdiction=account.jurisdiction,
+            facts=facts,
+            number=number,
+            **said,
+        )
 
     def accepted(self, here: Situation) -> Account:
         """The account, accepted. Raises Refusal `unknown`, `not_in_state`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from service.action import Change, Effect, Id, Need, Note, Reason, Situation
+from service.action import Change, Effect, Id, Need, Note, Reason, Situation, Subject
 from service.clock import instant_text
 from service.domain.accounts.facts import (
     Account,
@@ -29,9 +29,10 @@ from service.domain.accounts.names import (
     told,
 )
 from service.domain.accounts.tiers import crossing
-from service.domain.credentials import CredentialsOf
+from service.domain.credentials import NEEDED, CredentialsOf
 from service.domain.identity import refuse_raw
 from service.domain.names import name_key
+from service.domain.notices import listed, reason_said
 from service.domain.operators import require_identity
 from service.errors import Code, Refusal
 from service.rows import Row
@@ -238,7 +239,7 @@ class AcceptProfile(_AnswerProfile, frozen=True, kw_only=True, tag="account.acce
 
 
 class RefuseProfile(_AnswerProfile, frozen=True, kw_only=True, tag="account.refuse_profile"):
-    """A classifier refuses a change: the old profile stays, the name asked for is free. The notice joins here with notices."""
+    """A classifier refuses a change, with a notice of reasons: the old profile stays, the name asked for is free."""
 
     def more(self, here: Situation) -> Sequence[Need]:
         """Also the name asked for."""
@@ -247,13 +248,31 @@ class RefuseProfile(_AnswerProfile, frozen=True, kw_only=True, tag="account.refu
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `not_in_state`, `facts_changed`."""
-        del terms
         account, pending = self.account(here), self.pending(here)
         changed = account.with_(pending_profile=None)
+        differing, why = _differing(account, pending), reason_said(here, self.reason)
+        needed = NEEDED.get(pending.klass) if self.reason == "credential_missing" else None
+        notice = self.refused_notice(
+            here,
+            asked="profile",
+            facts={"changed": differing, "class": pending.klass, "reason": self.reason},
+            basis=terms.basis,
+            explanation={
+                "zh": f"账号资料变更申请未通过审核，继续展示原资料。原因：{why['zh']}。",
+                "en": f"The change of profile that was asked for is not accepted; the old profile is shown on. Reason: {why['en']}.",
+            },
+            remedy={
+                "zh": "补正后可随时重新申请。",
+                "en": "It may be asked for again at any time, with what was wrong put right.",
+            },
+            papers=[] if needed is None else [f"credential:{needed}"],
+        )
         return Change(
-            writes=[changed, *freed(here, account)],
-            before={"pending": _differing(account, pending)},
+            writes=[changed, *freed(here, account), notice],
+            before={"pending": differing},
             after={"pending": "refused"},
+            coupled=[listed()],
+            about={"answerable": Subject("person", self.operator(here).answerable_person)},
             links=[pending.by_record],
             result={"pending": "refused", "version": changed.version},
             effects=[
@@ -261,10 +280,11 @@ class RefuseProfile(_AnswerProfile, frozen=True, kw_only=True, tag="account.refu
                     "account.profile_refused",
                     {
                         "account_id": self.account_id,
-                        "pending": _differing(account, pending),
+                        "pending": differing,
                         "reason": self.reason,
                     },
-                )
+                ),
+                notice.effect(),
             ],
         )
 

@@ -42,9 +42,10 @@ from service.domain.accounts.names import (
 )
 from service.domain.accounts.tiers import crossing
 from service.domain.allowances import level_need, require_credit, require_room
-from service.domain.credentials import CredentialsOf
+from service.domain.credentials import NEEDED, CredentialsOf
 from service.domain.identity import refuse_raw
 from service.domain.names import name_key
+from service.domain.notices import listed, reason_said
 from service.domain.operators import Operator, require_identity
 from service.domain.people import Person
 from service.errors import Code, Refusal
@@ -212,7 +213,9 @@ class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accep
 
 
 class RefuseAccount(AccountAction, frozen=True, kw_only=True, tag="account.refuse"):
-    """A classifier refuses an account that waits; its place is free again (S098), its name stays reserved (A5)."""
+    """A classifier refuses an account that waits, with a notice of reasons; its place is free again (S098), its name stays reserved
+    (A5).
+    """
 
     writes_operator: ClassVar[bool] = True
 
@@ -224,9 +227,27 @@ class RefuseAccount(AccountAction, frozen=True, kw_only=True, tag="account.refus
         account, operator = self.account(here), self.operator(here)
         if account.accepted_at is not None:
             raise Refusal(Code.NOT_IN_STATE, state="accepted")
+        why = reason_said(here, self.reason)
+        needed = NEEDED.get(account.klass) if self.reason == "credential_missing" else None
+        notice = self.refused_notice(
+            here,
+            asked="registration",
+            number=2,
+            facts={"class": account.klass, "reason": self.reason},
+            basis=terms.basis,
+            explanation={
+                "zh": f"账号注册申请未通过审核。原因：{why['zh']}。",
+                "en": f"The account that was asked for is not accepted. Reason: {why['en']}.",
+            },
+            remedy={
+                "zh": "补正后可用其他账号标识和名称重新申请；原名称保留，不再分配。",
+                "en": "It may be asked for again under another id and name, with what was wrong put right; the name stays reserved.",
+            },
+            papers=[] if needed is None else [f"credential:{needed}"],
+        )
         refused = account.with_(refused_at=here.at, closed_at=here.at, closed_how="refused")
         return Change(
-            writes=[operator.with_(account_count=operator.account_count - 1), refused],
+            writes=[operator.with_(account_count=operator.account_count - 1), refused, notice],
             before={"state": "waiting"},
             after={"state": "refused"},
             coupled=[
@@ -236,11 +257,16 @@ class RefuseAccount(AccountAction, frozen=True, kw_only=True, tag="account.refus
                     "of": "operator",
                     "before": operator.account_count,
                     "after": operator.account_count - 1,
-                }
+                },
+                listed(2),
             ],
+            about={"answerable": Subject("person", operator.answerable_person)},
             links=[account.by_record],
             result={"state": "refused", "version": refused.version},
-            effects=[Effect("account.refused", {"account_id": self.account_id, "reason": self.reason})],
+            effects=[
+                Effect("account.refused", {"account_id": self.account_id, "reason": self.reason}),
+                notice.effect(),
+            ],
         )
 
 

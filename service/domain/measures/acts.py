@@ -13,7 +13,7 @@ from service.domain.in_force import Measure, MeasuresOn, together
 from service.domain.measures import dormancy, licensing
 from service.domain.measures.ending import end
 from service.domain.measures.imposing import Bound, Ground, impose
-from service.domain.measures.notices import Said, until_text
+from service.domain.notices import Said, until_text
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
 

@@ -12,14 +12,7 @@ from service.domain.accounts.facts import Account, AccountAction
 from service.domain.in_force import Measure, MeasuresOn, together
 from service.domain.measures.ending import end
 from service.domain.measures.imposing import Bound, Ground
-from service.domain.measures.notices import (
-    Notice,
-    Parts,
-    Said,
-    automation_of,
-    redress_of,
-    source_of,
-)
+from service.domain.notices import Notice, Said, listed, of_act
 from service.domain.operators import Operator, require_identity
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -180,7 +173,7 @@ class WarnDormant(_OfDormancy, frozen=True, kw_only=True, tag="account.warn_dorm
         return Change(
             writes=[warning, notice],
             after=says,
-            coupled=[{"id": 1, "what": "notice", "of": "target"}],
+            coupled=[listed()],
             basis=BASIS,
             links=[account.by_record],
             result=says,
@@ -195,34 +188,21 @@ def _warned(
     here: Situation, account: Account, operator: Operator, since: dt.datetime, pauses_at: dt.datetime
 ) -> Notice:
     days = (here.at - since).days
-    return Notice(
-        notice_id=f"{here.record_id}.1",
-        measure_id=None,
-        to_person=operator.answerable_person,
-        about_type="account",
-        about_id=account.account_id,
+    return of_act(
+        here,
+        "warned",
+        to=operator.answerable_person,
+        about=Subject("account", account.account_id),
         jurisdiction=account.jurisdiction,
-        parts=Parts(
-            kind="warned",
-            code=None,
-            name=None,
-            territory=account.jurisdiction,
-            from_at=instant_text(here.at),
-            until=instant_text(pauses_at),
-            facts={"unused_since": instant_text(since), "unused_days": days},
-            source=source_of(here),
-            automation=automation_of(here),
-            ground="terms",
-            basis=BASIS,
-            explanation={
-                "zh": f"账号已{days}天未使用；如继续不使用，将于{instant_text(pauses_at)}起暂停。",
-                "en": f"The account has not been used for {days} days. Unless it is used, it is paused from "
-                f"{instant_text(pauses_at)} on.",
-            },
-            redress=redress_of(here, TO_WAKE, []),
-        ),
-        at=here.at,
-        by_record=here.record_id,
+        until=pauses_at,
+        facts={"unused_since": instant_text(since), "unused_days": days},
+        basis=BASIS,
+        explanation={
+            "zh": f"账号已{days}天未使用；如继续不使用，将于{instant_text(pauses_at)}起暂停。",
+            "en": f"The account has not been used for {days} days. Unless it is used, it is paused from "
+            f"{instant_text(pauses_at)} on.",
+        },
+        remedy=TO_WAKE,
     )
 
 

@@ -10,7 +10,7 @@ from service.action import Effect, Situation
 from service.clock import instant_text
 from service.domain.in_force import EndedHow, Measure
 from service.domain.measures.imposing import Bound, Effected, told
-from service.domain.measures.notices import (
+from service.domain.notices import (
     Notice,
     Parts,
     Said,

@@ -15,7 +15,7 @@ import msgspec
 from service.action import Effect, Situation
 from service.clock import instant_text
 from service.domain.in_force import TAKES_AWAY, Measure, TargetType
-from service.domain.measures.notices import (
+from service.domain.notices import (
     Notice,
     Parts,
     Said,

@@ -13,7 +13,7 @@ from service.domain.credentials import NEEDED, Credential, CredentialsOf, OfCred
 from service.domain.in_force import Measure, together
 from service.domain.measures.ending import end
 from service.domain.measures.imposing import NAMED_AT_MOST, Bound, Ground, impose
-from service.domain.measures.notices import Said
+from service.domain.notices import Said
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
 from service.rows import Row

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from service.action import Effect, Situation
+from service.action import Effect, Situation, Subject
 from service.clock import instant_text
 from service.rows import Row
 
+Kind = Literal["imposed", "lifted", "warned", "refused", "lowered"]
 Source = Literal["platform_rule", "staff", "request"]
 Said = dict[Literal["zh", "en"], str]
 """One sentence in Chinese and in English."""
@@ -38,12 +40,13 @@ class Redress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """The statement of reasons. `kind` is `imposed`, `lifted`, `warned`; `code` names the measure, where there is one.
+    """The statement of reasons. `kind`: of a measure `imposed` or `lifted`; of another act `warned` (dormancy), `refused` (an account,
+    a change of profile, a credential), `lowered` (credit). `code` names the measure, where there is one.
 
     `source` says on whose initiative; reports and orders join it with their acts.
     """
 
-    kind: Literal["imposed", "lifted", "warned"]
+    kind: Kind
     code: str | None
     name: Said | None
     territory: str
@@ -87,6 +90,65 @@ class Notice(Row, frozen=True, kw_only=True):
                 "parts": msgspec.to_builtins(self.parts),
             },
         )
+
+
+def of_act(
+    here: Situation,
+    kind: Kind,
+    *,
+    to: str,
+    about: Subject,
+    jurisdiction: str,
+    facts: dict[str, Any],
+    basis: Sequence[str],
+    explanation: Said,
+    remedy: Said,
+    papers: Sequence[str] = (),
+    until: dt.datetime | None = None,
+    number: int = 1,
+) -> Notice:
+    """The notice of an act that is no measure, on the ground of the platform's agreement; `number`: its place in the record.
+
+    `facts` hold no personal values. The record lists it as `listed` says.
+    """
+    return Notice(
+        notice_id=f"{here.record_id}.{number}",
+        measure_id=None,
+        to_person=to,
+        about_type=about.type,
+        about_id=about.id,
+        jurisdiction=jurisdiction,
+        parts=Parts(
+            kind=kind,
+            code=None,
+            name=None,
+            territory=jurisdiction,
+            from_at=instant_text(here.at),
+            until=until_text(until),
+            facts=facts,
+            source=source_of(here),
+            automation=automation_of(here),
+            ground="terms",
+            basis=list(basis),
+            explanation=explanation,
+            redress=redress_of(here, remedy, list(papers)),
+        ),
+        at=here.at,
+        by_record=here.record_id,
+    )
+
+
+def listed(number: int = 1) -> dict[str, Any]:
+    """A notice of an act as its record lists it: it is about the target."""
+    return {"id": number, "what": "notice", "of": "target"}
+
+
+def reason_said(here: Situation, reason: str | None) -> Said:
+    """A published reason in words. `other` has none that may be told: what it stands for is in the note, which is sealed."""
+    entry = None if reason is None or reason == "other" else here.policy.reasons.get(reason)
+    if entry is None:
+        return {"zh": "其他原因", "en": "another reason"}
+    return {"zh": entry.name_zh, "en": entry.name_en}
 
 
 def automation_of(here: Situation) -> Automation:
