@@ -26,7 +26,7 @@ from service.domain import approvals
 from service.domain.keys import ApiKey, contains
 from service.errors import Code, Refusal, problem
 from service.policy import Policy
-from service.rows import LOCK_ORDER, Row, Wanted, look_at
+from service.rows import Row, Wanted, lock_place, look_at
 from service.trail.append import Entry, FirstAnswer, Request, append, bodies
 from service.trail.keys import TrailKeys
 from service.trail.receipts import Receipts
@@ -790,8 +790,7 @@ async def _look_at(
         if need.key not in facts.get(need.kind, ()):
             keys = by_kind.setdefault(need.kind, {})
             keys[need.key] = keys.get(need.key, False) or need.write
-    order = {kind: place for place, kind in enumerate(LOCK_ORDER)}
-    kinds = sorted(by_kind, key=lambda kind: order.get(kind, len(order)))
+    kinds = sorted(by_kind, key=lock_place)
     wanted_of: dict[type[Row], Wanted] = {}
     for kind in kinds:
         keys = by_kind[kind]

@@ -176,6 +176,12 @@ def _joined(wanted: tuple[tuple[type[Row], str], ...]) -> str:
 LOCK_ORDER: list[type[Row]] = []
 
 
+@cache
+def lock_place(kind: type[Row]) -> int:
+    """Where a kind stands in the order of locks; what is locked with its parent comes last."""
+    return LOCK_ORDER.index(kind) if kind in LOCK_ORDER else len(LOCK_ORDER)
+
+
 def subject(kind: type[R]) -> type[R]:
     """Mark a row kind whose rows are locked when looked at; modules are imported in the order of their life."""
     kind.locks = True

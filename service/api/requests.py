@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
+from itertools import count
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.clock import to_us
-from service.trail.writing import uuid7
 from service.watch import Watching
 
 _SOUND = re.compile(rb"[A-Za-z0-9._:@-]{1,128}")
 
 
 def numbered(app: ASGIApp) -> ASGIApp:
-    """Wrap the app, what it says of unknown routes too: take the caller's X-Request-Id where it is sound, else make one."""
+    """Wrap the app, what it says of unknown routes too: take the caller's X-Request-Id where it is sound, else make one.
+
+    Those made here share a random beginning and are numbered, so that no two processes give the same.
+    """
+    beginning, numbers = secrets.token_hex(8).encode(), count(1)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -26,7 +30,7 @@ def numbered(app: ASGIApp) -> ASGIApp:
         inside: Any = scope
         state = inside["app"].state
         given = next((value for name, value in inside["headers"] if name == b"x-request-id"), None)
-        request_id = given if given and _SOUND.fullmatch(given) else uuid7(to_us(state.clock.now())).encode()
+        request_id = given if given and _SOUND.fullmatch(given) else b"%b-%x" % (beginning, next(numbers))
         inside["request_id"] = request_id.decode()
         status = 0
 

@@ -306,7 +306,7 @@ def _translated(*, uncertain: bool = False) -> "Iterator[None]":
     except _GONE as error:
         raise DatabaseUnavailable(_reason(error), uncertain=uncertain and not _refused(error)) from error
     except asyncpg.InterfaceError as error:
-        if any(word in str(error) for word in ("closed", "closing", "terminated")):
+        if any(word in str(error) for word in ("closed", "closing", "terminated", "released back")):
             raise DatabaseUnavailable(_reason(error), uncertain=uncertain) from error
         raise
 

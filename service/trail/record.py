@@ -9,6 +9,7 @@ import hmac
 import json
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Any, NoReturn, Self
 
 LARGEST_INTEGER = 2**53 - 1
@@ -48,6 +49,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z0-9_]{1,40}){0,3}")
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/#()-]{0,127}")
 HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
+_LONGEST_KEY = 64
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_IN_IDS = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _SPACES = frozenset("\x20\xa0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
@@ -151,9 +153,15 @@ def _validate_text(text: str) -> None:
         raise ProfileError("the text is not in NFC")
 
 
+@lru_cache(maxsize=1_024)
+def _is_key(text: str) -> bool:
+    """Remembered, for the same few names come in every record."""
+    return KEY.fullmatch(text) is not None
+
+
 def _validate_object(value: dict[object, object], level: int) -> None:
     for key, item in value.items():
-        if type(key) is not str or not KEY.fullmatch(key):
+        if type(key) is not str or len(key) > _LONGEST_KEY or not _is_key(key):
             # Pointers end up in logs, and a stray key may be somebody's name or number: it is not repeated.
             raise ProfileError(f"a key must match {KEY.pattern}", "/?")
         try:
