@@ -1,6 +1,6 @@
-"""Works through running plans of bulk re-ranking: looks at every subject, and asks the door for those that change.
+"""Works through running plans of bulk re-ranking: looks at all subjects by profile, and asks the door for those that change.
 
-Nothing here decides: each subject is ranked again by the door, on what it finds under its lock. If we crash, the subjects
+Nothing here decides: each of them is ranked again by the door, on what it finds under its lock. If we crash, the subjects
 after the last page noted are looked at again; who was moved before is found as it should be, and left alone.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -20,6 +20,7 @@ from service.domain import forecast, tiers
 from service.domain.accounts.tiers import RankAccount
 from service.domain.groups.ranking import RankGroup
 from service.domain.reranking import FinishBulk, StopBulk, TierPlan
+from service.domain.tiers import Kind
 from service.door import Door
 from service.editions import Editions
 from service.errors import Code
@@ -28,18 +29,22 @@ from service.policy import Policy
 sql = queries(__file__)
 _log = structlog.get_logger("mandate.bulk")
 
-PAGE = 3_000
-"""Subjects looked at between two notes of how far it has come: some ten sets of the door, where all of them change."""
+PAGE = 20_000
+"""Subjects looked at in one statement, and between two notes of how far it has come."""
+PORTION = 600
+"""Most acts asked of the door at once: two of its sets, so that others wait no longer, and the next is there when one ends."""
 LEASE_SECONDS = 15
 """So long a plan is left alone by other processes when the one that worked on it says nothing more."""
-_BREATH = 250
 
 
 class Page(NamedTuple):
-    """Subjects looked at under an edition: what is to be done, the last one's id (empty: there were none), how many."""
+    """Subjects looked at under an edition: what is to be done, after which id they begin, the last one's (empty: there were
+    none), and how many they are.
+    """
 
     edition: str
     acts: list[Action]
+    after: str
     last: str
     number: int
 
@@ -87,7 +92,7 @@ class BulkRanking:
         return sum([await self._work(plan) for plan in plans])
 
     async def _work(self, plan: TierPlan) -> int:
-        """One plan, page by page, until its end, its stop or ours. While the door writes one page, the next is looked at."""
+        """One plan, page by page, until its end, its stop or ours."""
         async with self._db.transaction() as tx:
             progress = await sql.take_progress(tx, plan_id=plan.plan_id, seconds=LEASE_SECONDS)
         if progress is None:
@@ -98,17 +103,23 @@ class BulkRanking:
             if page.edition != plan.edition:
                 await self._door.act(StopBulk(plan_id=plan.plan_id), caller=Caller.sweep())
                 return changed
-            asking = asyncio.gather(*(self._door.act(act, caller=Caller.sweep()) for act in page.acts))
-            following = await self._look(plan, page.last)
-            # An act that could not be recorded raises, and the page is looked at again later.
-            answers = await asking
-            changed += sum(one.outcome == "done" for one in answers)
-            if any(one.code in {Code.NOT_IN_STATE.value, Code.PLAN_STALE.value} for one in answers):
-                # Stopped, or another edition came into force, between two sets: nothing after that was done.
+            for start in range(0, len(page.acts), PORTION):
+                # An act that could not be recorded raises, and the page is looked at again later.
+                answers = await asyncio.gather(
+                    *(
+                        self._door.act(one, caller=Caller.sweep())
+                        for one in page.acts[start : start + PORTION]
+                    )
+                )
+                changed += sum(one.outcome == "done" for one in answers)
+                if any(one.code in {Code.NOT_IN_STATE.value, Code.PLAN_STALE.value} for one in answers):
+                    # Stopped, or another edition came into force, between two sets: nothing after that was done.
+                    return changed
+                if not await self._note(plan, page.after):
+                    return changed
+            if not await self._note(plan, page.last, page.number):
                 return changed
-            if not await self._note(plan, page):
-                return changed
-            page = following
+            page = await self._look(plan, page.last)
         if not page.last:
             async with self._db.read() as db:
                 done = await sql.progress(db, plan_id=plan.plan_id)
@@ -120,32 +131,33 @@ class BulkRanking:
         """The subjects after one, and the acts of those that ranking again would change."""
         at = self._clock.now()
         policy = self._editions.at(at)
-        statement = forecast.sql.account_page if plan.kind == "account" else forecast.sql.group_page
-        async with self._db.read() as db:
-            rows = await statement(db, after=after, most=self._page)
         acts: list[Action] = []
-        for place, row in enumerate(rows):
-            if place % _BREATH == 0:
-                await asyncio.sleep(0)
-            if changes(policy, plan, row, at):
-                acts.append(
-                    RankAccount(account_id=row["id"], plan=plan.plan_id)
-                    if plan.kind == "account"
-                    else RankGroup(group_id=row["id"], plan=plan.plan_id)
-                )
-        return Page(policy.edition, acts, rows[-1]["id"] if rows else "", len(rows))
+        last, number = "", 0
+        async with self._db.read() as db:
+            async for seen, row in forecast.profiles(
+                db, policy, policy, plan.kind, at=at, after=after, most=self._page
+            ):
+                last, number = row["page_end"], number + seen.number
+                if row["held"] is None or changes(policy, plan.kind, seen, at):
+                    acts += [_act(plan, one) for one in row["ids"]]
+        return Page(policy.edition, acts, after, last, number)
 
-    async def _note(self, plan: TierPlan, page: Page) -> bool:
-        """Note that a page is done, and keep the plan; false where it runs no more."""
+    async def _note(self, plan: TierPlan, after: str, number: int = 0) -> bool:
+        """Note how far it has come, and keep the plan; false where it runs no more."""
         async with self._db.transaction() as tx:
             still = await sql.note_progress(
-                tx, plan_id=plan.plan_id, after=page.last, number=page.number, seconds=LEASE_SECONDS
+                tx, plan_id=plan.plan_id, after=after, number=number, seconds=LEASE_SECONDS
             )
         return still is not None
 
 
-def changes(policy: Policy, plan: TierPlan, row: Any, at: dt.datetime) -> bool:
-    """Whether ranking a subject again would change its result, or it has none yet."""
-    seen = forecast.seen_of(policy, plan.kind, row, at=at)
-    new = tiers.rank(policy, plan.kind, seen.facts, at=at, held=seen.held, lower=seen.lower)
-    return row["held"] is None or (seen.held, seen.lower) != (new.tier, new.waiting)
+def changes(policy: Policy, kind: Kind, seen: forecast.Seen, at: dt.datetime) -> bool:
+    """Whether ranking subjects of a profile again would change what they hold, or what waits."""
+    new = tiers.rank(policy, kind, seen.facts, at=at, held=seen.held, lower=seen.lower)
+    return (seen.held, seen.lower) != (new.tier, new.waiting)
+
+
+def _act(plan: TierPlan, subject_id: str) -> Action:
+    if plan.kind == "account":
+        return RankAccount(account_id=subject_id, plan=plan.plan_id)
+    return RankGroup(group_id=subject_id, plan=plan.plan_id)

@@ -107,9 +107,6 @@ def seen_of(policy: Policy, kind: Kind, row: Mapping[str, Any], *, at: dt.dateti
         # Whether the wait is over is all that its first day decides.
         since = at - dt.timedelta(days=policy.tier_down_wait_d) if row["due"] else at
         lower = None if waits is None else Lower(waits, since)
-    elif "waiting" in row:
-        held, number, ids = row["held"], 1, (row["id"],)
-        lower = msgspec.convert(row["waiting"], Lower) if row["waiting"] else None
     else:
         basis = msgspec.convert(row["tier_basis"], Basis) if row["tier_basis"] else None
         held, number, ids = None if basis is None else basis.tier, 1, (row["id"],)
@@ -196,12 +193,22 @@ async def forecast(db: Reader, old: Policy, new: Policy, kind: Kind, *, at: dt.d
 
 
 async def profiles(
-    db: Reader, old: Policy, new: Policy, kind: Kind, *, at: dt.datetime
+    db: Reader,
+    old: Policy,
+    new: Policy,
+    kind: Kind,
+    *,
+    at: dt.datetime,
+    after: str = "",
+    most: int | None = None,
 ) -> AsyncIterator[tuple[Seen, Mapping[str, Any]]]:
-    """Every profile of a kind, with the row of the database that stands for it."""
+    """Every profile of a kind, with the row of the database that stands for it.
+
+    With `most` those of so many subjects by id after `after`: then the row has all their `ids`, and where they end (`page_end`).
+    """
     due = at - dt.timedelta(days=new.tier_down_wait_d)
     statement = sql.account_profiles if kind == "account" else sql.group_profiles
-    for row in await statement(db, due=due, **bounds(kind, old, new)):
+    for row in await statement(db, due=due, after=after, most=most, **bounds(kind, old, new)):
         yield seen_of(new, kind, row, at=at), row
 
 

@@ -1,5 +1,6 @@
 -- Many subjects at once, by what the table makes of them: those between the same bounds weigh the same, so that a million
 -- of them are a few thousand rows. Bounds are the numbers at which a band begins, of every edition that is compared.
+-- With :most only so many by id after :after, all their ids, and where they end; without it all of them, and no ids.
 
 -- name: account_profiles
 -- Living accounts by profile and by what holds now; one row stands for all of its kind, with two of them as samples.
@@ -15,11 +16,11 @@ SELECT
     (tier_basis -> 'waiting' ->> 'since')::timestamptz <= :due::timestamptz AS due,
     tier_basis ->> 'edition' AS edition,
     count(*) AS number, min(id) AS first, max(id) AS last,
+    array_agg(id) FILTER (WHERE :most::bigint IS NOT NULL) AS ids, max(max(id)) OVER () AS page_end,
     min(klass) AS klass, min(operator_score) AS operator_score, bool_and(operator_verified) AS operator_verified,
     min(followers) AS followers,
     min(reads_per_post) AS reads_per_post, min(quality) AS quality
-FROM tier_subject
-WHERE kind = 'account'
+FROM (SELECT * FROM tier_subject WHERE kind = 'account' AND id > :after ORDER BY id LIMIT :most::bigint) s
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY first;
 
@@ -37,11 +38,11 @@ SELECT
     (tier_basis -> 'waiting' ->> 'since')::timestamptz <= :due::timestamptz AS due,
     tier_basis ->> 'edition' AS edition,
     count(*) AS number, min(id) AS first, max(id) AS last,
+    array_agg(id) FILTER (WHERE :most::bigint IS NOT NULL) AS ids, max(max(id)) OVER () AS page_end,
     min(klass) AS klass, min(join_mode) AS join_mode, bool_or(discoverable) AS discoverable, bool_or(link_open) AS link_open,
     min(minors) AS minors, min(member_count) AS member_count, min(messages_per_day) AS messages_per_day,
     min(capacity) AS capacity, min(admin_count) AS admin_count
-FROM tier_subject
-WHERE kind = 'group'
+FROM (SELECT * FROM tier_subject WHERE kind = 'group' AND id > :after ORDER BY id LIMIT :most::bigint) s
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY first;
 
@@ -72,18 +73,6 @@ FROM (
 ) s
 WHERE place = ANY(:places::text[])
 ORDER BY id LIMIT :most;
-
--- name: account_page
--- The next accounts by id, with what they are ranked by and what that gave last.
-SELECT id, klass, operator_score, operator_verified, followers, reads_per_post, quality, tier, override_tier,
-    (tier_basis ->> 'tier')::bigint AS held, tier_basis -> 'waiting' AS waiting
-FROM tier_subject WHERE kind = 'account' AND id > :after ORDER BY id LIMIT :most;
-
--- name: group_page
--- The next groups by id, with what they are ranked by and what that gave last.
-SELECT id, klass, join_mode, discoverable, link_open, minors, member_count, messages_per_day, capacity, admin_count,
-    tier, override_tier, (tier_basis ->> 'tier')::bigint AS held, tier_basis -> 'waiting' AS waiting
-FROM tier_subject WHERE kind = 'group' AND id > :after ORDER BY id LIMIT :most;
 
 -- name: one_subject^
 -- One living group or account.
