@@ -18,6 +18,7 @@ from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
 from service.domain import forecast, tiers
 from service.domain.accounts.tiers import RankAccount
+from service.domain.forecast import Page
 from service.domain.groups.ranking import RankGroup
 from service.domain.reranking import FinishBulk, StopBulk, TierPlan
 from service.domain.tiers import Kind
@@ -37,16 +38,13 @@ LEASE_SECONDS = 15
 """So long a plan is left alone by other processes when the one that worked on it says nothing more."""
 
 
-class Page(NamedTuple):
-    """Subjects looked at under an edition: what is to be done, after which id they begin, the last one's (empty: there were
-    none), and how many they are.
-    """
+class Looked(NamedTuple):
+    """A page that was looked at under an edition: how many live there, and the acts by which some of them change."""
 
+    page: Page
     edition: str
-    acts: list[Action]
-    after: str
-    last: str
     number: int
+    acts: list[Action]
 
 
 class BulkRanking:
@@ -97,50 +95,52 @@ class BulkRanking:
             progress = await sql.take_progress(tx, plan_id=plan.plan_id, seconds=LEASE_SECONDS)
         if progress is None:
             return 0
-        changed = 0
-        page = await self._look(plan, progress["after"])
-        while page.last and not self._closing.is_set():
-            if page.edition != plan.edition:
+        changed, after = 0, progress["after"]
+        while (looked := await self._look(plan, after)) is not None:
+            if self._closing.is_set():
+                return changed
+            if looked.edition != plan.edition:
                 await self._door.act(StopBulk(plan_id=plan.plan_id), caller=Caller.sweep())
                 return changed
-            for start in range(0, len(page.acts), PORTION):
+            for start in range(0, len(looked.acts), PORTION):
                 # An act that could not be recorded raises, and the page is looked at again later.
                 answers = await asyncio.gather(
                     *(
                         self._door.act(one, caller=Caller.sweep())
-                        for one in page.acts[start : start + PORTION]
+                        for one in looked.acts[start : start + PORTION]
                     )
                 )
                 changed += sum(one.outcome == "done" for one in answers)
                 if any(one.code in {Code.NOT_IN_STATE.value, Code.PLAN_STALE.value} for one in answers):
                     # Stopped, or another edition came into force, between two sets: nothing after that was done.
                     return changed
-                if not await self._note(plan, page.after):
+                if not await self._note(plan, after):
                     return changed
-            if not await self._note(plan, page.last, page.number):
+            after = looked.page.last
+            if not await self._note(plan, after, looked.number):
                 return changed
-            page = await self._look(plan, page.last)
-        if not page.last:
-            async with self._db.read() as db:
-                done = await sql.progress(db, plan_id=plan.plan_id)
-            end = FinishBulk(plan_id=plan.plan_id, looked=done["looked"], changed=done["changed"])
-            await self._door.act(end, caller=Caller.sweep())
+        async with self._db.read() as db:
+            done = await sql.progress(db, plan_id=plan.plan_id)
+        end = FinishBulk(plan_id=plan.plan_id, looked=done["looked"], changed=done["changed"])
+        await self._door.act(end, caller=Caller.sweep())
         return changed
 
-    async def _look(self, plan: TierPlan, after: str) -> Page:
-        """The subjects after one, and the acts of those that ranking again would change."""
+    async def _look(self, plan: TierPlan, after: str) -> Looked | None:
+        """The next page of subjects; None where there are no more."""
         at = self._clock.now()
         policy = self._editions.at(at)
         acts: list[Action] = []
-        last, number = "", 0
+        number = 0
         async with self._db.read() as db:
-            async for seen, row in forecast.profiles(
-                db, policy, policy, plan.kind, at=at, after=after, most=self._page
-            ):
-                last, number = row["page_end"], number + seen.number
-                if row["held"] is None or changes(policy, plan.kind, seen, at):
-                    acts += [_act(plan, one) for one in row["ids"]]
-        return Page(policy.edition, acts, after, last, number)
+            page = await forecast.page_after(db, plan.kind, after, self._page)
+            if page is None:
+                return None
+            found = await forecast.profiles_of(db, policy, policy, plan.kind, page, at=at, with_ids=True)
+        for seen, row in found:
+            number += seen.number
+            if row["held"] is None or changes(policy, plan.kind, seen, at):
+                acts += [_act(plan, one) for one in row["ids"]]
+        return Looked(page, policy.edition, number, acts)
 
     async def _note(self, plan: TierPlan, after: str, number: int = 0) -> bool:
         """Note how far it has come, and keep the plan; false where it runs no more."""

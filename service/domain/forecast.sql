@@ -1,6 +1,14 @@
 -- Many subjects at once, by what the table makes of them: those between the same bounds weigh the same, so that a million
 -- of them are a few thousand rows. Bounds are the numbers at which a band begins, of every edition that is compared.
--- With :most only so many by id after :after, all their ids, and where they end; without it all of them, and no ids.
+-- Those with ids after :after up to :last; all their ids only if asked for :with_ids.
+
+-- name: account_end$
+-- The id at which the next :most accounts after :after end, dead ones included. Null: there are none.
+SELECT max(account_id) FROM (SELECT account_id FROM account WHERE account_id > :after ORDER BY account_id LIMIT :most) s;
+
+-- name: group_end$
+-- The id at which the next :most groups after :after end.
+SELECT max(group_id) FROM (SELECT group_id FROM groups WHERE group_id > :after ORDER BY group_id LIMIT :most) s;
 
 -- name: account_profiles
 -- Living accounts by profile and by what holds now; one row stands for all of its kind, with two of them as samples.
@@ -16,11 +24,12 @@ SELECT
     (tier_basis -> 'waiting' ->> 'since')::timestamptz <= :due::timestamptz AS due,
     tier_basis ->> 'edition' AS edition,
     count(*) AS number, min(id) AS first, max(id) AS last,
-    array_agg(id) FILTER (WHERE :most::bigint IS NOT NULL) AS ids, max(max(id)) OVER () AS page_end,
+    array_agg(id) FILTER (WHERE :with_ids::boolean) AS ids,
     min(klass) AS klass, min(operator_score) AS operator_score, bool_and(operator_verified) AS operator_verified,
     min(followers) AS followers,
     min(reads_per_post) AS reads_per_post, min(quality) AS quality
-FROM (SELECT * FROM tier_subject WHERE kind = 'account' AND id > :after ORDER BY id LIMIT :most::bigint) s
+FROM tier_subject
+WHERE kind = 'account' AND id > :after AND id <= :last
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY first;
 
@@ -38,11 +47,12 @@ SELECT
     (tier_basis -> 'waiting' ->> 'since')::timestamptz <= :due::timestamptz AS due,
     tier_basis ->> 'edition' AS edition,
     count(*) AS number, min(id) AS first, max(id) AS last,
-    array_agg(id) FILTER (WHERE :most::bigint IS NOT NULL) AS ids, max(max(id)) OVER () AS page_end,
+    array_agg(id) FILTER (WHERE :with_ids::boolean) AS ids,
     min(klass) AS klass, min(join_mode) AS join_mode, bool_or(discoverable) AS discoverable, bool_or(link_open) AS link_open,
     min(minors) AS minors, min(member_count) AS member_count, min(messages_per_day) AS messages_per_day,
     min(capacity) AS capacity, min(admin_count) AS admin_count
-FROM (SELECT * FROM tier_subject WHERE kind = 'group' AND id > :after ORDER BY id LIMIT :most::bigint) s
+FROM tier_subject
+WHERE kind = 'group' AND id > :after AND id <= :last
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY first;
 
