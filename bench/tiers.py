@@ -105,7 +105,11 @@ async def arrange(owner_dsn: str, policy: Policy, number: int) -> None:
             verified_at, jurisdiction, created_at, version, account_count, by_record)
         SELECT 'o' || n, 'media', 'o', false, 'nobody', 'verified', '["credit_code","mobile"]', now(), 'CN-110000', now(), 1,
             10, 'arranged'
-        FROM generate_series(0, {number // 10}) n
+        FROM generate_series(0, {number // 10}) n;
+        INSERT INTO credit (subject_type, subject_id, score, entries)
+        SELECT 'operator', operator_id, 75, 1 FROM operator;
+        INSERT INTO answerable (operator_id, by_record, person_id, from_at)
+        SELECT operator_id, by_record, answerable_person, created_at FROM operator;
         """
     )
     profiles = await connection.fetch(
