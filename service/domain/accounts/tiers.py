@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from service.action import Change, Effect, Follow, Id, Instant, Need, Note, Reason, Situation, follow_id
+from service.action import Change, Effect, Follow, Id, Instant, Need, Note, Reason, Situation
 from service.clock import instant_text, truncated
-from service.decide import following
 from service.domain import reranking, tiers
 from service.domain.accounts.facts import Account, AccountAction, TierOverride
 from service.domain.operators import LevelMove
@@ -124,14 +123,11 @@ def crossing(here: Situation, before: Account, after: Account) -> list[Follow]:
     """The act of its own by which other facts move an account's tier; none where it stays (S082)."""
     if before.tier == after.tier:
         return []
-    verdict = following(here, "account.rank", before.tier)
     return [
-        Follow(
-            record_id=follow_id(here.record_id),
-            act="account.rank",
-            rule=verdict.rule,
-            basis=verdict.terms.basis,
-            then={"tier": before.tier, "class": before.klass},
+        tiers.crossed(
+            here,
+            "account",
+            before,
             before=tier_facts(before),
             after=_explained(here, before, after),
             effects=tier_effects(here, before, after),
@@ -151,7 +147,7 @@ def tier_effects(here: Situation, before: Account, after: Account) -> list[Effec
                 "operator_id": after.operator_id,
                 "before": before.tier,
                 "tier": after.tier,
-                "obligations": tiers.obligations(here.policy, "account", before.tier, after.tier),
+                **tiers.newly_asked(here.policy, "account", before.tier, after.tier),
             },
         )
     ]
@@ -187,10 +183,6 @@ def _settled(account: Account, ranked: Account) -> bool:
 
 
 def _explained(here: Situation, before: Account, after: Account) -> dict[str, Any]:
-    asks = (
-        {}
-        if after.tier is None or before.tier == after.tier
-        else {"obligations": tiers.obligations(here.policy, "account", before.tier, after.tier)}
-    )
+    asks = tiers.newly_asked(here.policy, "account", before.tier, after.tier)
     basis = {} if after.tier_basis is None else {"tier_basis": tiers.told(after.tier_basis)}
     return {**tier_facts(after), **asks, **basis}
