@@ -1,6 +1,6 @@
-"""Works through running plans of bulk re-ranking: looks at every subject, and asks the door for those that change.
+"""Works through running plans of bulk re-ranking: looks at all subjects by profile, and asks the door for those that change.
 
-Nothing here decides: each subject is ranked again by the door, on what it finds under its lock. If we crash, the subjects
+Nothing here decides: each of them is ranked again by the door, on what it finds under its lock. If we crash, the subjects
 after the last page noted are looked at again; who was moved before is found as it should be, and left alone.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -18,8 +18,10 @@ from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
 from service.domain import forecast, tiers
 from service.domain.accounts.tiers import RankAccount
+from service.domain.forecast import Page
 from service.domain.groups.ranking import RankGroup
 from service.domain.reranking import FinishBulk, StopBulk, TierPlan
+from service.domain.tiers import Kind
 from service.door import Door
 from service.editions import Editions
 from service.errors import Code
@@ -28,20 +30,21 @@ from service.policy import Policy
 sql = queries(__file__)
 _log = structlog.get_logger("mandate.bulk")
 
-PAGE = 3_000
-"""Subjects looked at between two notes of how far it has come: some ten sets of the door, where all of them change."""
+PAGE = 20_000
+"""Subjects looked at in one statement, and between two notes of how far it has come."""
+PORTION = 600
+"""Most acts asked of the door at once: two of its sets, so that others wait no longer, and the next is there when one ends."""
 LEASE_SECONDS = 15
 """So long a plan is left alone by other processes when the one that worked on it says nothing more."""
-_BREATH = 250
 
 
-class Page(NamedTuple):
-    """Subjects looked at under an edition: what is to be done, the last one's id (empty: there were none), how many."""
+class Looked(NamedTuple):
+    """A page that was looked at under an edition: how many live there, and the acts by which some of them change."""
 
+    page: Page
     edition: str
-    acts: list[Action]
-    last: str
     number: int
+    acts: list[Action]
 
 
 class BulkRanking:
@@ -87,65 +90,74 @@ class BulkRanking:
         return sum([await self._work(plan) for plan in plans])
 
     async def _work(self, plan: TierPlan) -> int:
-        """One plan, page by page, until its end, its stop or ours. While the door writes one page, the next is looked at."""
+        """One plan, page by page, until its end, its stop or ours."""
         async with self._db.transaction() as tx:
             progress = await sql.take_progress(tx, plan_id=plan.plan_id, seconds=LEASE_SECONDS)
         if progress is None:
             return 0
-        changed = 0
-        page = await self._look(plan, progress["after"])
-        while page.last and not self._closing.is_set():
-            if page.edition != plan.edition:
+        changed, after = 0, progress["after"]
+        while (looked := await self._look(plan, after)) is not None:
+            if self._closing.is_set():
+                return changed
+            if looked.edition != plan.edition:
                 await self._door.act(StopBulk(plan_id=plan.plan_id), caller=Caller.sweep())
                 return changed
-            asking = asyncio.gather(*(self._door.act(act, caller=Caller.sweep()) for act in page.acts))
-            following = await self._look(plan, page.last)
-            # An act that could not be recorded raises, and the page is looked at again later.
-            answers = await asking
-            changed += sum(one.outcome == "done" for one in answers)
-            if any(one.code in {Code.NOT_IN_STATE.value, Code.PLAN_STALE.value} for one in answers):
-                # Stopped, or another edition came into force, between two sets: nothing after that was done.
+            for start in range(0, len(looked.acts), PORTION):
+                # An act that could not be recorded raises, and the page is looked at again later.
+                answers = await asyncio.gather(
+                    *(
+                        self._door.act(one, caller=Caller.sweep())
+                        for one in looked.acts[start : start + PORTION]
+                    )
+                )
+                changed += sum(one.outcome == "done" for one in answers)
+                if any(one.code in {Code.NOT_IN_STATE.value, Code.PLAN_STALE.value} for one in answers):
+                    # Stopped, or another edition came into force, between two sets: nothing after that was done.
+                    return changed
+                if not await self._note(plan, after):
+                    return changed
+            after = looked.page.last
+            if not await self._note(plan, after, looked.number):
                 return changed
-            if not await self._note(plan, page):
-                return changed
-            page = following
-        if not page.last:
-            async with self._db.read() as db:
-                done = await sql.progress(db, plan_id=plan.plan_id)
-            end = FinishBulk(plan_id=plan.plan_id, looked=done["looked"], changed=done["changed"])
-            await self._door.act(end, caller=Caller.sweep())
+        async with self._db.read() as db:
+            done = await sql.progress(db, plan_id=plan.plan_id)
+        end = FinishBulk(plan_id=plan.plan_id, looked=done["looked"], changed=done["changed"])
+        await self._door.act(end, caller=Caller.sweep())
         return changed
 
-    async def _look(self, plan: TierPlan, after: str) -> Page:
-        """The subjects after one, and the acts of those that ranking again would change."""
+    async def _look(self, plan: TierPlan, after: str) -> Looked | None:
+        """The next page of subjects; None where there are no more."""
         at = self._clock.now()
         policy = self._editions.at(at)
-        statement = forecast.sql.account_page if plan.kind == "account" else forecast.sql.group_page
-        async with self._db.read() as db:
-            rows = await statement(db, after=after, most=self._page)
         acts: list[Action] = []
-        for place, row in enumerate(rows):
-            if place % _BREATH == 0:
-                await asyncio.sleep(0)
-            if changes(policy, plan, row, at):
-                acts.append(
-                    RankAccount(account_id=row["id"], plan=plan.plan_id)
-                    if plan.kind == "account"
-                    else RankGroup(group_id=row["id"], plan=plan.plan_id)
-                )
-        return Page(policy.edition, acts, rows[-1]["id"] if rows else "", len(rows))
+        number = 0
+        async with self._db.read() as db:
+            page = await forecast.page_after(db, plan.kind, after, self._page)
+            if page is None:
+                return None
+            found = await forecast.profiles_of(db, policy, policy, plan.kind, page, at=at, with_ids=True)
+        for seen, row in found:
+            number += seen.number
+            if row["held"] is None or changes(policy, plan.kind, seen, at):
+                acts += [_act(plan, one) for one in row["ids"]]
+        return Looked(page, policy.edition, number, acts)
 
-    async def _note(self, plan: TierPlan, page: Page) -> bool:
-        """Note that a page is done, and keep the plan; false where it runs no more."""
+    async def _note(self, plan: TierPlan, after: str, number: int = 0) -> bool:
+        """Note how far it has come, and keep the plan; false where it runs no more."""
         async with self._db.transaction() as tx:
             still = await sql.note_progress(
-                tx, plan_id=plan.plan_id, after=page.last, number=page.number, seconds=LEASE_SECONDS
+                tx, plan_id=plan.plan_id, after=after, number=number, seconds=LEASE_SECONDS
             )
         return still is not None
 
 
-def changes(policy: Policy, plan: TierPlan, row: Any, at: dt.datetime) -> bool:
-    """Whether ranking a subject again would change its result, or it has none yet."""
-    seen = forecast.seen_of(policy, plan.kind, row, at=at)
-    new = tiers.rank(policy, plan.kind, seen.facts, at=at, held=seen.held, lower=seen.lower)
-    return row["held"] is None or (seen.held, seen.lower) != (new.tier, new.waiting)
+def changes(policy: Policy, kind: Kind, seen: forecast.Seen, at: dt.datetime) -> bool:
+    """Whether ranking subjects of a profile again would change what they hold, or what waits."""
+    new = tiers.rank(policy, kind, seen.facts, at=at, held=seen.held, lower=seen.lower)
+    return (seen.held, seen.lower) != (new.tier, new.waiting)
+
+
+def _act(plan: TierPlan, subject_id: str) -> Action:
+    if plan.kind == "account":
+        return RankAccount(account_id=subject_id, plan=plan.plan_id)
+    return RankGroup(group_id=subject_id, plan=plan.plan_id)

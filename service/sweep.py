@@ -17,6 +17,7 @@ from service.action import Action, action_name
 from service.caller import Caller
 from service.clock import Clock, later
 from service.db import DatabaseUnavailable, Db, queries
+from service.domain import credit
 from service.domain.accounts.closing import CloseAccount
 from service.domain.accounts.tiers import ExpireAccountOverride, RankAccount
 from service.domain.accounts.transfer import ExpireAccountTransfer
@@ -40,6 +41,8 @@ _log = structlog.get_logger("mandate.sweep")
 
 BATCH = 500
 """Most acts of one kind that are asked of the door at once."""
+SETTLED_SECONDS = 60
+"""So long after its move a level is looked at again: another process may have ranked an account on the former one meanwhile."""
 WALK = 2000
 """Groups whose owners, and accounts whose use, are looked at in one turn: a million takes some eight minutes, at a turn a second."""
 
@@ -149,24 +152,49 @@ class Sweep:
         done = await self._open_successions()
         for due in DUE:
             done += await self._end(due)
-        return done + await self._impose()
+        return done + await self._reweigh() + await self._impose()
 
     async def _end(self, due: Due) -> int:
-        """Batch by batch; what the door does not end is left for the next turn, and what stands behind it is not."""
+        """End what is due by now; what the door does not end is left for the next turn, and what stands behind it is not."""
         now = self._clock.now()
         parameters = self._editions.at(now).parameters
         before = now - dt.timedelta(days=getattr(parameters, due.days) if due.days else 0)
         if due.months:
             before = later(now, -getattr(parameters, due.months))
+        return await self._exhaust(due.query, due.make, before=before)
+
+    async def _exhaust(self, query: str, make: Callable[[Any], Action], **asked: Any) -> int:
+        """Act on all that a statement finds, batch by batch; return how many acts were done."""
         done = skipped = 0
         while True:
             async with self._db.read() as db:
-                rows = await getattr(sql, due.query)(db, before=before, most=BATCH, skipped=skipped)
-            ended = await self._act([due.make(row) for row in rows])
+                rows = await getattr(sql, query)(db, most=BATCH, skipped=skipped, **asked)
+            ended = await self._act([make(row) for row in rows])
             done += ended
             skipped += len(rows) - ended
             if len(rows) < BATCH or self._closing.is_set():
                 return done
+
+    async def _reweigh(self) -> int:
+        """Rank anew the accounts of operators whose level of credit moved: each by an act of its own (S077)."""
+        now = self._clock.now()
+        parameters = self._editions.at(now).parameters
+        async with self._db.read() as db:
+            moves = await sql.level_moves(db)
+        done = 0
+        for move in moves:
+            level = credit.weight(parameters, move["score"], verified=move["verified"])
+            operator = {"operator_id": move["operator_id"], "level": level}
+            found = await self._exhaust(
+                "accounts_on_another_level",
+                lambda row: RankAccount(account_id=row["account_id"]),
+                **operator,
+            )
+            done += found
+            if not found and now - move["at"] >= dt.timedelta(seconds=SETTLED_SECONDS):
+                async with self._db.transaction() as tx:
+                    await sql.level_settled(tx, by_record=move["by_record"], **operator)
+        return done
 
     async def _open_successions(self) -> int:
         """Owners are lost by what becomes of persons, not of groups: so groups are walked through, some each turn."""

@@ -161,6 +161,30 @@ SELECT subject_type, subject_id FROM credit
 WHERE recovering_since <= :before
 ORDER BY recovering_since, subject_type, subject_id LIMIT :most OFFSET :skipped;
 
+-- name: level_moves
+-- Operators whose level moved and may not have reached all their accounts, the earliest move first.
+SELECT m.operator_id, m.by_record, m.at, c.score, o.identity_status = 'verified' AS verified
+FROM level_move m
+JOIN operator o USING (operator_id)
+LEFT JOIN credit c ON c.subject_type = 'operator' AND c.subject_id = m.operator_id
+ORDER BY m.at, m.operator_id;
+
+-- name: accounts_on_another_level
+-- Accounts of an operator whose tier rests on another level of its credit than this one (S077).
+SELECT account_id FROM account
+WHERE operator_id = :operator_id AND accepted_at IS NOT NULL AND closed_at IS NULL
+    AND tier_basis -> 'inputs' ->> 'operator_credit' <> :level
+ORDER BY account_id LIMIT :most OFFSET :skipped;
+
+-- name: level_settled!
+-- Drop a move that has reached all accounts, unless the level moved again meanwhile.
+DELETE FROM level_move
+WHERE operator_id = :operator_id AND by_record = :by_record AND NOT EXISTS (
+    SELECT FROM account
+    WHERE operator_id = :operator_id AND accepted_at IS NOT NULL AND closed_at IS NULL
+        AND tier_basis -> 'inputs' ->> 'operator_credit' <> :level
+);
+
 -- name: owners_lost^
 -- The next :most groups after :after, in the order of their ids: which of them have an owner who is closed, a bot, unverified
 -- or not seen since :absent_since, and whose succession is not under way; and where the next look begins, null at the end.

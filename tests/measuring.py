@@ -52,11 +52,11 @@ async def expired(house: House) -> str:
 
 
 async def swept(house: House) -> list[str]:
-    """Let time act; return what it did to credentials, measures and accounts, in order."""
+    """Let time act; return what it did to credentials, measures and accounts, in order, but for credit and what ranks by it."""
     before = len(await house.records())
     await house.sweep()
     done = [one["act"] for one in (await house.records())[before:]]
-    return [act for act in done if act not in {"credit.recover", "retention.purge"}]
+    return [act for act in done if act not in {"credit.recover", "account.rank", "retention.purge"}]
 
 
 async def in_force(house: House, account: str, at: dt.datetime | None = None) -> list[str]:

@@ -54,6 +54,14 @@ SELECT format('two heads of content safety at one instant: %s and %s', a.staff_i
 FROM staff_role a JOIN staff_role b ON a.standing = b.standing AND a.ctid < b.ctid AND a.standing = 'head_of_content_safety'
 WHERE tstzrange(a.from_at, a.until_at) && tstzrange(b.from_at, b.until_at)
 UNION ALL
+SELECT format('for operator %s %s answers; its open interval says %s', o.operator_id, o.answerable_person, a.person_id)
+FROM operator o LEFT JOIN answerable a ON a.operator_id = o.operator_id AND a.until_at IS NULL
+WHERE o.answerable_person IS DISTINCT FROM a.person_id
+UNION ALL
+SELECT format('two people answer for operator %s at one instant: %s and %s', a.operator_id, a.person_id, b.person_id)
+FROM answerable a JOIN answerable b ON a.operator_id = b.operator_id AND a.ctid < b.ctid
+WHERE tstzrange(a.from_at, a.until_at) && tstzrange(b.from_at, b.until_at)
+UNION ALL
 SELECT format('operator %s counts %s accounts, and has %s', o.operator_id, o.account_count, a.accounts)
 FROM operator o CROSS JOIN LATERAL (
     SELECT count(*) AS accounts FROM account WHERE operator_id = o.operator_id AND closed_at IS NULL AND refused_at IS NULL

@@ -112,10 +112,10 @@ async def get_account(
     Parameters(request)
     caller = await reader(request, "account")
     async with request.app.state.db.read() as db:
-        record = await sql.account(db, account_id=account_id, now=request.app.state.clock.now())
-    if record is None:
+        found = await sql.accounts(db, account_ids=[account_id], now=request.app.state.clock.now())
+    if not found:
         raise Refusal(Code.UNKNOWN)
-    facts = dict(record)
+    facts = dict(found[0])
     answers = {facts.pop("answerable_person"), facts.pop("mcn_answerable_person")} - {None}
     inside = caller.kind in {"backend", "staff"} or caller.person_id in answers
     if caller.kind == "person":
@@ -165,10 +165,9 @@ async def list_accounts(
         raise Refusal(Code.REFUSED)
     if due_recheck_before is not None and due_recheck_before.tzinfo is None:
         raise Refusal(Code.MALFORMED, pointer="due_recheck_before", why="an instant has a time zone")
-    async with request.app.state.db.read() as db:
-        found = await sql.accounts(
+    async with request.app.state.db.read(snapshot=True) as db:
+        ids = await sql.account_ids(
             db,
-            now=request.app.state.clock.now(),
             after=None if place is None else place[0],
             klass=klass,
             tier=tier,
@@ -181,10 +180,12 @@ async def list_accounts(
             due_recheck_before=due_recheck_before,
             most=limit + 1,
         )
-    accounts = [msgspec.convert(dict(record), AccountFacts) for record in found[:limit]]
+        listed = [row["account_id"] for row in ids[:limit]]
+        found = await sql.accounts(db, account_ids=listed, now=request.app.state.clock.now())
+    accounts = [msgspec.convert(dict(record), AccountFacts) for record in found]
     page = AccountPage(
         accounts=[one for one in accounts if caller.sees(one.place, one.tier)],
-        next=asked.cursor_to(accounts[-1].account_id) if len(found) > limit else None,
+        next=asked.cursor_to(accounts[-1].account_id) if len(ids) > limit else None,
     )
     return shown(page)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.policy import Parameters, Policy
 
 Level = Literal["A", "B", "C", "D"]
+LOWEST: Level = "D"
 Holder = Literal["person", "operator"]
 Cause = Literal["opened", "adjusted", "recovered", "suspended", "resumed", "frozen"]
 """Why an entry stands in a ledger. The last three move no points: identity lost, proved again, the person closed for good.
@@ -89,7 +90,7 @@ def level_of(parameters: Parameters, score: int) -> Level:
         return "A"
     if score >= parameters.credit_b_from:
         return "B"
-    return "C" if score >= parameters.credit_c_from else "D"
+    return "C" if score >= parameters.credit_c_from else LOWEST
 
 
 def level(parameters: Parameters, credit: Credit | None, *, verified: bool) -> Level | None:
@@ -107,7 +108,7 @@ def weight(parameters: Parameters, score: int | None, *, verified: bool) -> Leve
 
     `score`: None where there is no ledger yet.
     """
-    return level_of(parameters, parameters.credit_start if score is None else score) if verified else "D"
+    return level_of(parameters, parameters.credit_start if score is None else score) if verified else LOWEST
 
 
 def at_least(found: Level | None, least: str) -> bool:

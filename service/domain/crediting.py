@@ -12,7 +12,7 @@ from service.action import Action, Change, Effect, Id, Need, Note, Reason, Situa
 from service.domain import credit, staff
 from service.domain.credit import Credit, Holder, Level
 from service.domain.notices import listed, of_act, reason_said
-from service.domain.operators import Operator
+from service.domain.operators import Operator, level_moved
 from service.domain.people import Person
 from service.errors import Code, Refusal
 
@@ -77,6 +77,8 @@ class _OfCredit(Action, frozen=True, kw_only=True):
             coupled=movement.coupled(),
             result={**facts, "number": line.number},
         )
+        if isinstance(holder, Operator):
+            change.writes += level_moved(here, holder, was, now)
         if was != now:
             allowed = allowance(here.policy, self.subject_type, now)
             before = allowance(here.policy, self.subject_type, was)

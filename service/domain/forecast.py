@@ -1,7 +1,7 @@
 """What ranking again would change: for one subject, or for all, under the edition in force or a new one. Changes nothing.
 
 Subjects whose facts lie between the same bounds weigh the same under every edition that is compared; so all of them are
-counted by the database in one walk, and only their few thousand profiles are ranked here.
+counted by the database, page by page, and only their profiles are ranked here.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 sql = queries(__file__)
 SAMPLES = 20
 """Most ids that stand for a count."""
+PAGE = 50_000
+"""Subjects counted by one statement: a second of the database's work, far from the end of its patience."""
 AT_ONCE, AFTER_WAIT = "at once", "after the wait"
 
 
@@ -44,6 +46,13 @@ class Seen(NamedTuple):
     def later(self) -> int | None:
         """The tier that comes when what waits now has waited long enough; None where nothing waits."""
         return None if self.lower is None or self.override is not None else self.lower.tier
+
+
+class Page(NamedTuple):
+    """Subjects by id: those after one, up to and with another."""
+
+    after: str
+    last: str
 
 
 class Outcome(NamedTuple):
@@ -107,9 +116,6 @@ def seen_of(policy: Policy, kind: Kind, row: Mapping[str, Any], *, at: dt.dateti
         # Whether the wait is over is all that its first day decides.
         since = at - dt.timedelta(days=policy.tier_down_wait_d) if row["due"] else at
         lower = None if waits is None else Lower(waits, since)
-    elif "waiting" in row:
-        held, number, ids = row["held"], 1, (row["id"],)
-        lower = msgspec.convert(row["waiting"], Lower) if row["waiting"] else None
     else:
         basis = msgspec.convert(row["tier_basis"], Basis) if row["tier_basis"] else None
         held, number, ids = None if basis is None else basis.tier, 1, (row["id"],)
@@ -159,7 +165,7 @@ def losses(old: Policy, new: Policy, kind: Kind, seen: Seen, tier: int) -> list[
 
 
 async def forecast(db: Reader, old: Policy, new: Policy, kind: Kind, *, at: dt.datetime) -> Forecast:
-    """Count what ranking all subjects of a kind under `new` would change; one walk of the database, little memory."""
+    """Count what ranking all subjects of a kind under `new` would change; little memory."""
     moves: dict[tuple[int | None, int, str], list[Any]] = {}
     credentials: dict[tuple[str, str], list[Any]] = {}
     lost: dict[tuple[str, str], list[Any]] = {}
@@ -198,11 +204,30 @@ async def forecast(db: Reader, old: Policy, new: Policy, kind: Kind, *, at: dt.d
 async def profiles(
     db: Reader, old: Policy, new: Policy, kind: Kind, *, at: dt.datetime
 ) -> AsyncIterator[tuple[Seen, Mapping[str, Any]]]:
-    """Every profile of a kind, with the row of the database that stands for it."""
+    """Every profile of a kind, with the row of the database that stands for it; one may come again from each page."""
+    after = ""
+    while (page := await page_after(db, kind, after, PAGE)) is not None:
+        for one in await profiles_of(db, old, new, kind, page, at=at):
+            yield one
+        after = page.last
+
+
+async def profiles_of(
+    db: Reader, old: Policy, new: Policy, kind: Kind, page: Page, *, at: dt.datetime, with_ids: bool = False
+) -> list[tuple[Seen, Mapping[str, Any]]]:
+    """The profiles of a page; `with_ids`: each row with the `ids` of all that it stands for."""
     due = at - dt.timedelta(days=new.tier_down_wait_d)
     statement = sql.account_profiles if kind == "account" else sql.group_profiles
-    for row in await statement(db, due=due, **bounds(kind, old, new)):
-        yield seen_of(new, kind, row, at=at), row
+    rows = await statement(
+        db, due=due, after=page.after, last=page.last, with_ids=with_ids, **bounds(kind, old, new)
+    )
+    return [(seen_of(new, kind, row, at=at), row) for row in rows]
+
+
+async def page_after(db: Reader, kind: Kind, after: str, most: int) -> Page | None:
+    """The next `most` subjects by id, those that are gone included; None where there are none."""
+    last = await (sql.account_end if kind == "account" else sql.group_end)(db, after=after, most=most)
+    return None if last is None else Page(after, last)
 
 
 def bounds(kind: Kind, *policies: Policy) -> dict[str, list[int]]:

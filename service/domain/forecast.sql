@@ -1,5 +1,14 @@
 -- Many subjects at once, by what the table makes of them: those between the same bounds weigh the same, so that a million
 -- of them are a few thousand rows. Bounds are the numbers at which a band begins, of every edition that is compared.
+-- Those with ids after :after up to :last; all their ids only if asked for :with_ids.
+
+-- name: account_end$
+-- The id at which the next :most accounts after :after end, dead ones included. Null: there are none.
+SELECT max(account_id) FROM (SELECT account_id FROM account WHERE account_id > :after ORDER BY account_id LIMIT :most) s;
+
+-- name: group_end$
+-- The id at which the next :most groups after :after end.
+SELECT max(group_id) FROM (SELECT group_id FROM groups WHERE group_id > :after ORDER BY group_id LIMIT :most) s;
 
 -- name: account_profiles
 -- Living accounts by profile and by what holds now; one row stands for all of its kind, with two of them as samples.
@@ -15,11 +24,12 @@ SELECT
     (tier_basis -> 'waiting' ->> 'since')::timestamptz <= :due::timestamptz AS due,
     tier_basis ->> 'edition' AS edition,
     count(*) AS number, min(id) AS first, max(id) AS last,
+    array_agg(id) FILTER (WHERE :with_ids::boolean) AS ids,
     min(klass) AS klass, min(operator_score) AS operator_score, bool_and(operator_verified) AS operator_verified,
     min(followers) AS followers,
     min(reads_per_post) AS reads_per_post, min(quality) AS quality
 FROM tier_subject
-WHERE kind = 'account'
+WHERE kind = 'account' AND id > :after AND id <= :last
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY first;
 
@@ -37,11 +47,12 @@ SELECT
     (tier_basis -> 'waiting' ->> 'since')::timestamptz <= :due::timestamptz AS due,
     tier_basis ->> 'edition' AS edition,
     count(*) AS number, min(id) AS first, max(id) AS last,
+    array_agg(id) FILTER (WHERE :with_ids::boolean) AS ids,
     min(klass) AS klass, min(join_mode) AS join_mode, bool_or(discoverable) AS discoverable, bool_or(link_open) AS link_open,
     min(minors) AS minors, min(member_count) AS member_count, min(messages_per_day) AS messages_per_day,
     min(capacity) AS capacity, min(admin_count) AS admin_count
 FROM tier_subject
-WHERE kind = 'group'
+WHERE kind = 'group' AND id > :after AND id <= :last
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY first;
 
@@ -72,18 +83,6 @@ FROM (
 ) s
 WHERE place = ANY(:places::text[])
 ORDER BY id LIMIT :most;
-
--- name: account_page
--- The next accounts by id, with what they are ranked by and what that gave last.
-SELECT id, klass, operator_score, operator_verified, followers, reads_per_post, quality, tier, override_tier,
-    (tier_basis ->> 'tier')::bigint AS held, tier_basis -> 'waiting' AS waiting
-FROM tier_subject WHERE kind = 'account' AND id > :after ORDER BY id LIMIT :most;
-
--- name: group_page
--- The next groups by id, with what they are ranked by and what that gave last.
-SELECT id, klass, join_mode, discoverable, link_open, minors, member_count, messages_per_day, capacity, admin_count,
-    tier, override_tier, (tier_basis ->> 'tier')::bigint AS held, tier_basis -> 'waiting' AS waiting
-FROM tier_subject WHERE kind = 'group' AND id > :after ORDER BY id LIMIT :most;
 
 -- name: one_subject^
 -- One living group or account.

@@ -79,6 +79,45 @@ class Operator(Row, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, version=self.version + 1, **facts)
 
 
+class Answerable(Row, frozen=True, kw_only=True):
+    """Who answers for an operator, as an interval (S214); the open one is the operator's own `answerable_person`."""
+
+    table = "answerable"
+    key = ("operator_id", "by_record")
+    look_key = ("operator_id",)
+    only = "t.until_at IS NULL"
+
+    operator_id: str
+    by_record: str
+    person_id: str
+    from_at: dt.datetime
+    until_at: dt.datetime | None = None
+    ended_record: str | None = None
+
+
+class LevelMove(Row, frozen=True, kw_only=True):
+    """The last move of an operator's level of credit: its accounts may rest on the former one until the sweep was there (S077).
+
+    Written by the act that moves the level; the sweep drops it a while after.
+    """
+
+    table = "level_move"
+    key = ("operator_id",)
+
+    operator_id: str
+    by_record: str
+    at: dt.datetime
+
+
+def level_moved(
+    here: Situation, operator: Operator, was: credit.Level | None, now: credit.Level | None
+) -> list[Row]:
+    """What an act notes that moves an operator's level: nothing where its accounts' tiers take the same as before, or it has none."""
+    if (was or credit.LOWEST) == (now or credit.LOWEST) or not operator.account_count:
+        return []
+    return [LevelMove(operator_id=operator.operator_id, by_record=here.record_id, at=here.at)]
+
+
 def require_identity(here: Situation, operator: Operator) -> None:
     """Refuse `identity_unverified` unless the operator was verified by enough methods (O1, S092)."""
     needed = here.policy.parameters.identity_methods_min_account
@@ -174,8 +213,11 @@ class RegisterOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.
             created_at=here.at,
             by_record=here.record_id,
         )
+        answerable = Answerable(
+            operator_id=self.operator_id, by_record=here.record_id, person_id=answers, from_at=here.at
+        )
         return Change(
-            writes=[operator],
+            writes=[operator, answerable],
             after={"kind": operator.kind, "is_mcn": operator.is_mcn, "answers": "answerable"},
             about={"answerable": Subject("person", answers)},
             personal={"name": operator.name},
@@ -207,11 +249,14 @@ class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.ve
         return [*super().needs(caller), credit.ledger_needs("operator", self.operator_id)]
 
     def more(self, here: Situation) -> Sequence[Need]:
-        """Who would answer from now on."""
+        """Who would answer from now on, and since when somebody else does."""
         operator = here.find(Operator, self.operator_id)
         if operator is None or operator.pending is None or operator.pending.answerable_person is None:
             return ()
-        return [Need(Person, (operator.pending.answerable_person,), write=True)]
+        return [
+            Need(Person, (operator.pending.answerable_person,), write=True),
+            Need(Answerable, (self.operator_id,)),
+        ]
 
     def change(self, here: Situation, terms: Terms) -> Change:
         """Refuses `person_closed`, `identity_unverified` when who is to answer from now on no longer can."""
@@ -224,15 +269,20 @@ class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.ve
             require_answerable(here, applied["answerable_person"])
         identity = {} if rejected else kept(self.status, self.methods, self.identity_ref, here.at)
         checked = operator.with_(pending=None, **identity, **applied)
-        ledger = credit.reidentified(
-            here,
-            "operator",
-            self.operator_id,
-            was=operator.identity_status == "verified",
-            now=checked.identity_status == "verified",
+        was, now = (one.identity_status == "verified" for one in (operator, checked))
+        held = here.find(credit.Credit, "operator", self.operator_id)
+        ledger = credit.reidentified(here, "operator", self.operator_id, was=was, now=now)
+        levels = (
+            credit.level(here.policy.parameters, held, verified=was),
+            credit.level(here.policy.parameters, held if ledger is None else ledger.after, verified=now),
         )
         return Change(
-            writes=[checked] if ledger is None else [checked, *ledger.writes],
+            writes=[
+                checked,
+                *([] if ledger is None else ledger.writes),
+                *level_moved(here, operator, *levels),
+                *_answered(here, operator, checked),
+            ],
             before={"identity_status": operator.identity_status, "methods": operator.identity_methods},
             after={
                 "identity_status": checked.identity_status,
@@ -310,3 +360,20 @@ class UpdateOperatorFacts(OperatorAction, frozen=True, kw_only=True, tag="operat
             personal={} if self.name is None else {"name": self.name},
             result={"pending": sorted(pending.facts()), "version": changed.version},
         )
+
+
+def _answered(here: Situation, before: Operator, after: Operator) -> list[Row]:
+    """The interval of who answered until now, ended, and that of who answers from now on; nothing where it is the same person."""
+    if before.answerable_person == after.answerable_person:
+        return []
+    held = here.find(Answerable, before.operator_id)
+    ended = (
+        [] if held is None else [msgspec.structs.replace(held, until_at=here.at, ended_record=here.record_id)]
+    )
+    follows = Answerable(
+        operator_id=after.operator_id,
+        by_record=here.record_id,
+        person_id=after.answerable_person,
+        from_at=here.at,
+    )
+    return [*ended, follows]

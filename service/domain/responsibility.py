@@ -32,13 +32,19 @@ class AdminLink(Held, frozen=True, kw_only=True):
 
 
 class OperatorLink(msgspec.Struct, frozen=True, kw_only=True):
-    """The operator of an account, or its MCN, and the person who answers for it; by which record it holds since when."""
+    """The operator of an account, or its MCN: from when to when and by which records it has it; and who answered for it then.
+
+    Of an operator asked about itself: since it was registered. `answerable_person` is the id of `answerable`.
+    """
 
     operator_id: str
     kind: str
     answerable_person: str
+    answerable: Held
     held_from: str
+    until: str | None = None
     record_id: str
+    ended_record_id: str | None = None
     exited_at: str | None
 
 
@@ -127,35 +133,37 @@ def _admin(row: Any, owners: list[Any]) -> AdminLink:
 
 
 async def _of_operator(db: Any, kind: str, subject_id: str, at: dt.datetime) -> Chain | None:
-    row = await (sql.account_since if kind == "account" else sql.operator_since)(db, id=subject_id, at=at)
-    if row is None:
+    account = kind == "account"
+    held = await (sql.account_since if account else sql.operator_since)(db, id=subject_id, at=at)
+    if held is None:
         return None
+    contract = await sql.contract_at(db, id=subject_id, at=at) if account else None
     return Chain(
         type=kind,
         id=subject_id,
         at=instant_text(at),
-        registered_at=instant_text(row["created_at"]),
-        ended_at=_text(row["ended_at"]),
+        registered_at=instant_text(held["created_at"]),
+        ended_at=_text(held["ended_at"]),
         platform=await _platform(db, at),
-        operator=OperatorLink(
-            operator_id=row["operator_id"],
-            kind=row["kind"],
-            answerable_person=row["answerable_person"],
-            held_from=instant_text(row["operator_since"]),
-            record_id=row["operator_record"],
-            exited_at=_text(row["exited_at"]),
-        ),
-        mcn=None
-        if kind != "account" or row["mcn_id"] is None
-        else OperatorLink(
-            operator_id=row["mcn_id"],
-            kind=row["mcn_kind"],
-            answerable_person=row["mcn_answerable_person"],
-            held_from=instant_text(row["mcn_since"]),
-            record_id=row["mcn_record"],
-            exited_at=_text(row["mcn_exited_at"]),
-        ),
+        operator=await _operator(db, held, at),
+        mcn=None if contract is None else await _operator(db, contract, at),
         measures=[_measure(one) for one in await sql.measures_at(db, type=kind, id=subject_id, at=at)],
+    )
+
+
+async def _operator(db: Any, held: Any, at: dt.datetime) -> OperatorLink:
+    """The operator of an account, its MCN, or the operator itself, with who answered for it at the instant."""
+    answering = await sql.answering_at(db, operator_id=held["operator_id"], at=at)
+    return OperatorLink(
+        operator_id=held["operator_id"],
+        kind=answering["kind"],
+        answerable_person=answering["holder"],
+        answerable=_held("person", answering),
+        held_from=instant_text(held["from_at"]),
+        until=_text(held["until_at"]),
+        record_id=held["by_record"],
+        ended_record_id=held["ended_record"],
+        exited_at=_text(answering["exited_at"]),
     )
 
 

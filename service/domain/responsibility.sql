@@ -18,29 +18,41 @@ WHERE group_id = :group_id AND rank > 1 AND from_at <= :at AND (until_at IS NULL
 ORDER BY from_at, by_record, person_id;
 
 -- name: account_since^
--- An account that was registered at an instant, with the operator that it had then, and the MCN whose contract ran.
-SELECT a.created_at, coalesce(a.closed_at, a.refused_at) AS ended_at, o.operator_id, o.kind, o.answerable_person,
-    coalesce(taken.at, o.created_at) AS operator_since, coalesce(taken.by_record, o.by_record) AS operator_record, o.exited_at,
-    m.operator_id AS mcn_id, m.kind AS mcn_kind, m.answerable_person AS mcn_answerable_person, c.from_at AS mcn_since,
-    c.by_record AS mcn_record, m.exited_at AS mcn_exited_at
+-- An account that was registered at an instant, and when it came to the operator that it had then.
+SELECT a.created_at, coalesce(a.closed_at, a.refused_at) AS ended_at,
+    coalesce(given.from_operator, a.operator_id) AS operator_id,
+    coalesce(taken.at, a.created_at) AS from_at, coalesce(taken.by_record, a.by_record) AS by_record,
+    given.at AS until_at, given.by_record AS ended_record
 FROM account a
 LEFT JOIN LATERAL (
-    SELECT from_operator FROM subject_change WHERE account_id = a.account_id AND at > :at ORDER BY at, by_record LIMIT 1
+    SELECT at, by_record, from_operator FROM subject_change
+    WHERE account_id = a.account_id AND at > :at ORDER BY at, by_record LIMIT 1
 ) given ON true
 LEFT JOIN LATERAL (
     SELECT at, by_record FROM subject_change WHERE account_id = a.account_id AND at <= :at ORDER BY at DESC, by_record DESC LIMIT 1
 ) taken ON true
-JOIN operator o ON o.operator_id = coalesce(given.from_operator, a.operator_id)
-LEFT JOIN mcn_contract c ON c.account_id = a.account_id AND c.from_at <= :at AND (c.until_at IS NULL OR c.until_at > :at)
-LEFT JOIN operator m ON m.operator_id = c.mcn_id
 WHERE a.account_id = :id AND a.created_at <= :at;
+
+-- name: contract_at^
+-- The contract with an MCN that an account had at an instant.
+SELECT mcn_id AS operator_id, from_at, until_at, by_record, ended_record
+FROM mcn_contract
+WHERE account_id = :id AND from_at <= :at AND (until_at IS NULL OR until_at > :at)
+ORDER BY from_at DESC LIMIT 1;
 
 -- name: operator_since^
 -- An operator that was registered at an instant.
-SELECT o.created_at, o.exited_at AS ended_at, o.operator_id, o.kind, o.answerable_person, o.created_at AS operator_since,
-    o.by_record AS operator_record, o.exited_at
-FROM operator o
-WHERE o.operator_id = :id AND o.created_at <= :at;
+SELECT created_at, exited_at AS ended_at, operator_id, created_at AS from_at, by_record, NULL::timestamptz AS until_at,
+    NULL::text AS ended_record
+FROM operator
+WHERE operator_id = :id AND created_at <= :at;
+
+-- name: answering_at^
+-- Who answered for an operator at an instant.
+SELECT o.kind, o.exited_at, p.person_id AS holder, p.from_at, p.until_at, p.by_record, p.ended_record
+FROM answerable p
+JOIN operator o USING (operator_id)
+WHERE p.operator_id = :operator_id AND p.from_at <= :at AND (p.until_at IS NULL OR p.until_at > :at);
 
 -- name: measures_at
 -- The measures in force on a subject at an instant, past ones included (S128).

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from service.action import Effect, Follow, Situation, follow_id
+from service.decide import following
+
 if TYPE_CHECKING:
     from service.policy import Policy, TierTable
 
@@ -34,6 +37,20 @@ class Edition(Protocol):
     @property
     def tier_down_wait_d(self) -> int:
         """Days for which a lower result must hold before a tier falls."""
+        ...
+
+
+class Weighed(Protocol):
+    """What has a tier: a group or an account."""
+
+    @property
+    def tier(self) -> int | None:
+        """The tier that holds."""
+        ...
+
+    @property
+    def klass(self) -> str:
+        """Its class."""
         ...
 
 
@@ -168,3 +185,34 @@ def obligations(policy: Policy, kind: Kind, before: int | None, after: int) -> d
         for name, values in policy.tiers[kind].effects.items()
         if before is None or values[before - 1] != values[after - 1]
     }
+
+
+def newly_asked(policy: Policy, kind: Kind, before: int | None, after: int | None) -> dict[str, Any]:
+    """What records say of `obligations`: nothing where the tier stayed or there is none."""
+    if after is None or before == after:
+        return {}
+    return {"obligations": obligations(policy, kind, before, after)}
+
+
+def crossed(
+    here: Situation,
+    kind: Kind,
+    subject: Weighed,
+    *,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    effects: list[Effect],
+) -> Follow:
+    """The act of its own by which other facts move a subject, as it was, to another tier (S082). Raises Refusal."""
+    act = f"{kind}.rank"
+    verdict = following(here, act, subject.tier)
+    return Follow(
+        record_id=follow_id(here.record_id),
+        act=act,
+        rule=verdict.rule,
+        basis=verdict.terms.basis,
+        then={"tier": subject.tier, "class": subject.klass},
+        before=before,
+        after=after,
+        effects=effects,
+    )

@@ -8,7 +8,8 @@ from service.caller import Caller
 from service.domain.approvals import GrantApproval
 from service.domain.groups.facts import Role
 from service.domain.staff import AppointStaff
-from tests.kit import MORNING, House
+from tests.api.test_accounts import asking, run
+from tests.kit import House
 
 pytestmark = pytest.mark.anyio
 WHY = "?purpose=case+17"
@@ -136,32 +137,31 @@ async def test_the_chain_of_an_act_names_actor_rule_edition_and_those_who_answer
 
 
 async def test_an_account_is_answered_for_by_its_operator(group: House) -> None:
-    """S214: for an account and for an operator the chain goes from the platform to the answerable person."""
-    async with group.db.transaction() as tx:
-        await tx.execute(
-            "INSERT INTO operator (operator_id, kind, name, is_mcn, answerable_person, identity_status, identity_methods,"
-            " jurisdiction, created_at, version, account_count, by_record) VALUES"
-            " ('op', 'company', 'a company', false, 'ann', 'verified', '[]', 'CN-110000', $1, 1, 1, 'r-op')",
-            MORNING,
-        )
-        await tx.execute(
-            "INSERT INTO account (account_id, name, name_key, klass, operator_id, profile, jurisdiction, created_at, version,"
-            " followers, reads_per_post, tier_basis, by_record) VALUES"
-            " ('a', 'n', 'n', 'life', 'op', '', 'CN-110000', $1, 1, 0, 0, '{}', 'r-a')",
-            MORNING,
-        )
-    for path in ("account/a", "operator/op"):
-        found = (await group.do("au", "GET", f"/v1/responsibility/{path}{WHY}&at=2026-11-02T08:00:00Z"))[
+    """S214: for an account and for an operator the chain goes from the platform to the answerable person, each with its record."""
+    await run(group, "op")
+    asked = await group.do("ann", "POST", "/v1/accounts", asking("a", operator_id="op"))
+    (registered,) = await group.records("operator.register")
+    for path, record_id in (("account/a", asked["record_id"]), ("operator/op", registered["id"])):
+        found = (await group.do("au", "GET", f"/v1/responsibility/{path}{WHY}&at=2026-11-02T09:00:00Z"))[
             "chain"
         ]
         operator = found["operator"]
         assert (operator["operator_id"], operator["answerable_person"], operator["record_id"]) == (
             "op",
             "ann",
-            "r-op",
+            record_id,
         )
+        assert operator["answerable"] == {
+            "type": "person",
+            "id": "ann",
+            "held_from": "2026-11-02T09:00:00.000Z",
+            "until": None,
+            "record_id": registered["id"],
+            "ended_record_id": None,
+        }
         assert found["platform"]["id"] == "head"
-    await group.refused("unknown", "au", "GET", f"/v1/responsibility/account/a{WHY}&at=2026-11-02T07:00:00Z")
+    for path in ("account/a", "operator/op"):
+        await group.refused("unknown", "au", "GET", f"/v1/responsibility/{path}{WHY}&at=2026-11-02T08:59:59Z")
 
 
 async def test_an_act_by_two_people_names_proposer_and_approver(house: House) -> None:

@@ -195,10 +195,10 @@ async def test_what_a_kill_cut_short_is_taken_up_again(house: House) -> None:
     state = house.app.state
 
     class Dies(BulkRanking):
-        async def _note(self, plan: Any, page: Any) -> bool:
-            if page.last == "a007":
+        async def _note(self, plan: Any, after: str, number: int = 0) -> bool:
+            if after == "a007":
                 raise KeyboardInterrupt
-            return await super()._note(plan, page)
+            return await super()._note(plan, after, number)
 
     with pytest.raises(KeyboardInterrupt):
         await Dies(state.db, state.door, state.clock, state.editions, page=4).once()

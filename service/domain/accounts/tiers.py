@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from service.action import Change, Effect, Follow, Id, Instant, Need, Note, Reason, Situation, follow_id
+from service.action import Change, Effect, Follow, Id, Instant, Need, Note, Reason, Situation
 from service.clock import instant_text, truncated
-from service.decide import following
 from service.domain import reranking, tiers
 from service.domain.accounts.facts import Account, AccountAction, TierOverride
+from service.domain.operators import LevelMove
 from service.errors import Code, Refusal
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class RankAccount(AccountAction, frozen=True, kw_only=True, tag="account.rank"):
     """Compute the tier of an accepted account again from the stored facts. The caller brings no tier (S077).
 
     The day of the next recheck begins anew; an override stays over it until its end. `plan`: the running plan of a bulk
-    re-ranking, for time alone; then only what changes something is done.
+    re-ranking, for time alone; then only what changes something is done. By time alone, where the operator's level of credit
+    moved since: that is not a recheck, and the record is linked to the one that moved it.
     """
 
     reason: Reason | None = None
@@ -37,16 +38,37 @@ class RankAccount(AccountAction, frozen=True, kw_only=True, tag="account.rank"):
     def needs(self, caller: Caller) -> Sequence[Need]:
         return [*super().needs(caller), *reranking.plan_needs(self.plan)]
 
+    def more(self, here: Situation) -> Sequence[Need]:
+        """Also, for time, which record moved the operator's level."""
+        found, account = super().more(here), here.find(Account, self.account_id)
+        if account is None or here.caller.kind != "sweep" or self.plan is not None:
+            return found
+        return [*found, Need(LevelMove, (account.operator_id,))]
+
+    def moved(self, here: Situation, account: Account, level: str) -> str | None:
+        """The record that moved the operator's level, where time ranks an account that rests on another one; else None."""
+        basis = account.tier_basis
+        if (
+            here.caller.kind != "sweep"
+            or self.plan is not None
+            or basis is None
+            or basis.inputs.get("operator_credit") == level
+        ):
+            return None
+        move = here.find(LevelMove, account.operator_id)
+        return None if move is None else move.by_record
+
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `not_in_state` (waiting; the plan is not running), `plan_stale`, under a plan `already_in_state`."""
+        """Refuses `not_in_state` (waiting; the plan is not running), `plan_stale`, to time `already_in_state` (nothing changes)."""
         del terms
         plan = reranking.plan_of(here, self.plan, "account")
-        account = self.accepted(here)
-        ranked = account.ranked(here, self.credit_level(here), anew=plan is None)
-        if plan is None:
-            return _tier_change(here, account, ranked, links=[account.by_record])
-        if ranked.tier_basis is not None and tiers.settled(account.tier_basis, ranked.tier_basis):
+        account, level = self.accepted(here), self.credit_level(here)
+        moved = self.moved(here, account, level)
+        ranked = account.ranked(here, level, anew=plan is None and moved is None)
+        if here.caller.kind == "sweep" and moved is None and _settled(account, ranked):
             raise Refusal(Code.ALREADY_IN_STATE)
+        if plan is None:
+            return _tier_change(here, account, ranked, links=[moved or account.by_record])
         change = _tier_change(here, account, ranked, links=[plan.run_record or plan.plan_id])
         change.writes.append(reranking.Ranked(plan_id=plan.plan_id))
         return change
@@ -101,14 +123,11 @@ def crossing(here: Situation, before: Account, after: Account) -> list[Follow]:
     """The act of its own by which other facts move an account's tier; none where it stays (S082)."""
     if before.tier == after.tier:
         return []
-    verdict = following(here, "account.rank", before.tier)
     return [
-        Follow(
-            record_id=follow_id(here.record_id),
-            act="account.rank",
-            rule=verdict.rule,
-            basis=verdict.terms.basis,
-            then={"tier": before.tier, "class": before.klass},
+        tiers.crossed(
+            here,
+            "account",
+            before,
             before=tier_facts(before),
             after=_explained(here, before, after),
             effects=tier_effects(here, before, after),
@@ -128,7 +147,7 @@ def tier_effects(here: Situation, before: Account, after: Account) -> list[Effec
                 "operator_id": after.operator_id,
                 "before": before.tier,
                 "tier": after.tier,
-                "obligations": tiers.obligations(here.policy, "account", before.tier, after.tier),
+                **tiers.newly_asked(here.policy, "account", before.tier, after.tier),
             },
         )
     ]
@@ -159,11 +178,11 @@ def _tier_change(here: Situation, account: Account, changed: Account, *, links: 
     )
 
 
+def _settled(account: Account, ranked: Account) -> bool:
+    return ranked.tier_basis is not None and tiers.settled(account.tier_basis, ranked.tier_basis)
+
+
 def _explained(here: Situation, before: Account, after: Account) -> dict[str, Any]:
-    asks = (
-        {}
-        if after.tier is None or before.tier == after.tier
-        else {"obligations": tiers.obligations(here.policy, "account", before.tier, after.tier)}
-    )
+    asks = tiers.newly_asked(here.policy, "account", before.tier, after.tier)
     basis = {} if after.tier_basis is None else {"tier_basis": tiers.told(after.tier_basis)}
     return {**tier_facts(after), **asks, **basis}

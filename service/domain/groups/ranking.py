@@ -19,10 +19,8 @@ from service.action import (
     Reason,
     Situation,
     Stand,
-    follow_id,
 )
 from service.clock import instant_text, truncated
-from service.decide import following
 from service.domain import reranking, staff, tiers
 from service.domain.groups.facts import Group, GroupAction, Override
 from service.errors import Code, Refusal
@@ -148,7 +146,7 @@ def tier_effects(here: Situation, before: Group, after: Group) -> list[Effect]:
                 "owner_id": after.owner_id,
                 "before": before.tier,
                 "after": after.tier,
-                "obligations": tiers.obligations(here.policy, "group", before.tier, after.tier),
+                **tiers.newly_asked(here.policy, "group", before.tier, after.tier),
             },
         )
     ]
@@ -158,14 +156,11 @@ def crossing(here: Situation, before: Group, after: Group) -> list[Follow]:
     """The act of its own by which other facts move a group's tier; none where it stays (S082)."""
     if before.tier == after.tier:
         return []
-    verdict = following(here, "group.rank", before.tier)
     return [
-        Follow(
-            record_id=follow_id(here.record_id),
-            act="group.rank",
-            rule=verdict.rule,
-            basis=verdict.terms.basis,
-            then={"tier": before.tier, "class": before.klass},
+        tiers.crossed(
+            here,
+            "group",
+            before,
             before={"tier": before.tier},
             after=_moved(here, before, after),
             effects=tier_effects(here, before, after),
@@ -175,11 +170,7 @@ def crossing(here: Situation, before: Group, after: Group) -> list[Follow]:
 
 def _moved(here: Situation, before: Group, after: Group) -> dict[str, Any]:
     """What the record of a rank says afterwards: the explanation, the whole result, and what is asked otherwise."""
-    asks = (
-        {}
-        if before.tier == after.tier
-        else {"obligations": tiers.obligations(here.policy, "group", before.tier, after.tier)}
-    )
+    asks = tiers.newly_asked(here.policy, "group", before.tier, after.tier)
     return {**explained(after), **asks, "tier_basis": after.tier_basis}
 
 
