@@ -20,7 +20,6 @@ TABLES: Final = (
     "log_tile",
     "subject",
     "subject_leaf",
-    "map_bucket",
     "checkpoint",
     "cosignature",
 )
@@ -46,9 +45,7 @@ async def begin_anew(owner_dsn: str, time_us: int, body: bytes) -> str:
             data = encode_config(0, time_us, body)
             frontier = Frontier(1, [leaf(data)]).serialise()
             await connection.execute("INSERT INTO log_entry (idx, entry) VALUES (0, $1)", data)
-            await connection.execute(
-                "INSERT INTO log_state VALUES (true, 1, $1, $2, 0, 0, '', 0)", frontier, time_us
-            )
+            await connection.execute("INSERT INTO log_state VALUES (true, 1, $1, $2, 0)", frontier, time_us)
             return schema
     finally:
         await connection.close()

@@ -40,7 +40,7 @@ async def set_back(database: Database) -> None:
             await owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         await owner.execute("DELETE FROM checkpoint WHERE size > $1", size)
         await owner.execute("DELETE FROM log_entry WHERE idx >= $1", size)
-        await owner.execute("UPDATE log_state SET size = $1, mapped_size = $1", size)
+        await owner.execute("UPDATE log_state SET size = $1", size)
         for table in ("log_entry", "checkpoint"):
             await owner.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
     finally:
