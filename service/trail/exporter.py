@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.db import Db, Reader, queries
-from service.trail import stored
+from service.trail import ended, stored
 from service.trail.bundle import BundleWriter, Shown
 from service.trail.entry import bucket_of
 from service.trail.fields import SealError, open_sealed
@@ -60,13 +60,18 @@ class OutsideTrail(Exception):
 class Asked(NamedTuple):
     """Which bundle: whose, which records (all if None), for a reader who checked the log at `old_size`.
 
-    `opened`: whether the reader may see personal fields.
+    `opened`: whether the reader may see personal fields. `log`: name of a log that was ended, None for the one that stands.
     """
 
     subject: tuple[str, str]
     opened: bool
     span: tuple[int, int] | None = None
     old_size: int | None = None
+    log: str | None = None
+
+
+class UnknownLog(Exception):
+    """No log of this name was ended here."""
 
 
 class _Tree(NamedTuple):
@@ -97,21 +102,26 @@ class Exporter:
         self._quorum = quorum
         self._db = db
         self._keys = keys
-        self._bits = map_bits
         self._map = stored.StoredMap(map_bits)
         self._one = asyncio.Lock()
 
     async def write(self, asked: Asked, write: Callable[[bytes], object]) -> None:
         """Write one bundle. One at a time, so that exports never take more than one connection from acts.
 
-        Raises NotPublished, OutsideTrail, Damaged, DatabaseUnavailable.
+        Raises NotPublished, OutsideTrail, UnknownLog, Damaged, DatabaseUnavailable.
         """
         async with self._one:
+            if asked.log is not None:
+                await self._write_ended(asked, asked.log, write)
+                return
+            await self._map.build()
             patient = time.monotonic() + _COSIGNED_SECONDS
             for _ in range(_ATTEMPTS):
                 async with self._db.read(snapshot=True) as db:
                     state = await stored.sql.log_state(db)
                     newest = await stored.sql.newest_checkpoint(db)
+                    if newest is not None and newest["size"] > state["size"]:
+                        raise Damaged(f"checkpoint {newest['size']}")
                     # Between commit and signature the subjects are ahead of what is signed.
                     if (
                         newest is not None
@@ -119,10 +129,27 @@ class Exporter:
                         and not (time.monotonic() < patient and await self._worth_waiting(db, newest))
                     ):
                         with undamaged("checkpoint, log_entry, log_tile, subject or subject_leaf"):
-                            await self._write(db, newest["note"], asked, write)
+                            await self._write(db, newest["note"], asked, write, self._map)
                         return
                 await asyncio.sleep(_PAUSE_SECONDS)
         raise NotPublished
+
+    async def _write_ended(self, asked: Asked, log: str, write: Callable[[bytes], object]) -> None:
+        """Write a bundle of an ended log, as of its last checkpoint; its map is made for this one bundle."""
+        async with self._db.read(snapshot=True) as db:
+            genesis = await ended.enter(db, log)
+        if genesis is None:
+            raise UnknownLog
+        held = stored.StoredMap(genesis.map_bits)
+        await held.build()
+        async with self._db.read(snapshot=True) as db:
+            await ended.enter(db, log)
+            state = await stored.sql.log_state(db)
+            newest = await stored.sql.newest_checkpoint(db)
+            if newest is None or newest["size"] != state["size"]:
+                raise NotPublished
+            with undamaged("checkpoint, log_entry, log_tile, subject or subject_leaf"):
+                await self._write(db, newest["note"], asked, write, held)
 
     async def _worth_waiting(self, db: Reader, newest: Any) -> bool:
         """Whether witnesses are about to sign: a witness that is away must not hold up each export."""
@@ -131,11 +158,13 @@ class Exporter:
         before = await sql.cosigned_before(db, size=newest["size"], vkeys=self._witnesses)
         return before is None or before >= self._quorum
 
-    async def _write(self, db: Reader, note: str, asked: Asked, write: Callable[[bytes], object]) -> None:
+    async def _write(
+        self, db: Reader, note: str, asked: Asked, write: Callable[[bytes], object], held: stored.StoredMap
+    ) -> None:
         checkpoint = Checkpoint.parse(Note.parse(note).text)
         size = checkpoint.size
         tag = self._keys.tag(*asked.subject)
-        edge = await sql.edge(db, bucket=bucket_of(tag, self._bits), tag=tag)
+        edge = await sql.edge(db, bucket=bucket_of(tag, held.bits), tag=tag)
         tree = None if edge is None else _Tree(tag, *tree_of(edge))
         n = 0 if tree is None else tree.n
         a, b = asked.span or (0, n)
@@ -150,7 +179,7 @@ class Exporter:
                 writer.config(row["idx"], row["entry"])
         if asked.old_size is not None and asked.old_size < size:
             writer.consistency(asked.old_size, await stored.consistency(db, asked.old_size, size))
-        await self._map_line(db, writer, tag, size)
+        await _map_line(db, writer, held, tag, size)
         if tree is not None and known is not None:
             writer.subject(known.n, known.root, known.left, known.right)
             async for shown in self._records(db, size, tree, a, b, opened=asked.opened):
@@ -158,15 +187,6 @@ class Exporter:
             await self._cite(db, writer, size)
         writer.nodes(await stored.log_hashes(db, writer.gaps()))
         writer.end()
-
-    async def _map_line(self, db: Reader, writer: BundleWriter, tag: bytes, size: int) -> None:
-        await self._map.catch_up(db, size)
-        bucket = bucket_of(tag, self._bits)
-        entry = await stored.sql.entries(db, start=size - 1, end=size)
-        _refuse_missing("log_entry", [size - 1], entry)
-        held = await stored.sql.buckets(db, numbers=[bucket])
-        members = stored.members_of(held[0]["members"]) if held else {}
-        writer.map(size - 1, entry[0]["entry"], members.items(), self._map.path(bucket))
 
     async def _records(
         self, db: Reader, size: int, tree: _Tree, a: int, b: int, *, opened: bool
@@ -218,6 +238,16 @@ class Exporter:
                 continue
             fields.setdefault(row["record_id"], {})[row["name"]] = opening
         return fields
+
+
+async def _map_line(db: Reader, writer: BundleWriter, held: stored.StoredMap, tag: bytes, size: int) -> None:
+    await held.catch_up(db, size)
+    bucket = bucket_of(tag, held.bits)
+    entry = await stored.sql.entries(db, start=size - 1, end=size)
+    _refuse_missing("log_entry", [size - 1], entry)
+    rows = await stored.sql.buckets(db, numbers=[bucket])
+    members = stored.members_of(rows[0]["members"]) if rows else {}
+    writer.map(size - 1, entry[0]["entry"], members.items(), held.path(bucket))
 
 
 async def _places(db: Reader, tree: _Tree, start: int, end: int) -> Sequence[int]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
@@ -22,13 +21,12 @@ import structlog
 from service.clock import Clock, to_us
 from service.db import DatabaseUnavailable, Db, Reader, Tx, queries
 from service.settings import Settings
-from service.trail import beginning, logkeys, stored
-from service.trail.entry import MAP, Genesis, bucket_of, encode_config
-from service.trail.growth import Edge, Growth, members_of, tiles
-from service.trail.kept import Kept, LogRefused
+from service.trail import beginning, logkeys, rowed, stored
+from service.trail.entry import MAP, Genesis, encode_config
+from service.trail.growth import Growth, members_of
+from service.trail.kept import Damaged, Kept, LogRefused
 from service.trail.keys import TrailKeys
 from service.trail.logkeys import Config, KeyRange
-from service.trail.merkle import TILE_WIDTH
 from service.trail.note import Checkpoint, Note, Signer
 from service.trail.notices import InForce, due
 
@@ -40,7 +38,6 @@ BATCH: Final = 4_000
 HEARTBEAT_US: Final = 3_600_000_000
 """A log that does not grow is signed anew so often, so that a reader knows it lives."""
 _OVERTAKEN_SECONDS: Final = 0.02
-_BUILDING_SECONDS: Final = 0.05
 _OFF_THE_LOOP: Final = 200
 """From so many records on, a batch is computed in a thread, so that requests are answered meanwhile."""
 
@@ -88,6 +85,7 @@ class Sequencer:
         self._map: stored.StoredMap | None = None
         self._began = 0
         self._updated = False
+        self._ready = False
         self._turn = asyncio.Lock()
         self._closing = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
@@ -149,19 +147,16 @@ class Sequencer:
     async def run(self, seconds: float) -> None:
         """Take turns until closed. What fails is told of and tried again; a log that may not go on is told of each time."""
         building = asyncio.create_task(self._own_map().build(), name="map")
-        try:
-            while not self._closing.is_set():
-                since = time.monotonic()
-                if self._own_map().built:
-                    await self._take_turn()
-                with suppress(TimeoutError):
-                    # From beginning to beginning, so that a long turn makes no record wait longer.
-                    left = max(0.0, seconds - (time.monotonic() - since))
-                    await asyncio.wait_for(
-                        self._closing.wait(), left if self._own_map().built else _BUILDING_SECONDS
-                    )
-        finally:
-            building.cancel()
+        closing = asyncio.create_task(self._closing.wait(), name="sequencer closing")
+        await asyncio.wait((building, closing), return_when=asyncio.FIRST_COMPLETED)
+        self._ready = building.done()
+        building.cancel()
+        while not self._closing.is_set():
+            since = time.monotonic()
+            await self._take_turn()
+            # From beginning to beginning, so that a long turn makes no record wait longer.
+            await asyncio.wait((closing,), timeout=max(0.0, seconds - (time.monotonic() - since)))
+        closing.cancel()
 
     async def _take_turn(self) -> None:
         stalled = True
@@ -182,7 +177,7 @@ class Sequencer:
         self._closing.set()
         if self._working is not None:
             await self._working
-            if self._own_map().built:
+            if self._ready:
                 await self._take_turn()
 
     # One turn
@@ -216,6 +211,8 @@ class Sequencer:
         Returns how many records were logged; None where another sequencer is at work. One transaction. Raises LogRefused
         where somebody else wrote what stands in the way.
         """
+        if self._map is not None:
+            await self._map.build()
         try:
             async with self._db.transaction() as tx:
                 taken, size = await self._grow(tx, config)
@@ -261,9 +258,10 @@ class Sequencer:
         async with self._db.read() as db:
             state = await stored.sql.log_state(db)
         if state["size"] == self._began:
+            said: Any = taken
             raise LogRefused(
-                f"a row of {taken.table_name} that no sequencer wrote stands where the log of {self._began} entries goes on "
-                f"({taken.detail}): nothing more can be logged or signed; keep a copy of the row, find out who wrote it, "
+                f"a row of {said.table_name} that no sequencer wrote stands where the log of {self._began} entries goes on "
+                f"({said.detail}): nothing more can be logged or signed; keep a copy of the row, find out who wrote it, "
                 "and let the owner of the tables delete it"
             )
 
@@ -285,7 +283,7 @@ class Sequencer:
         else:
             rows = await sql.take_pending(tx, most=BATCH)
             taken = len(rows)
-            others, edges = await self._subjects(tx, rows)
+            others, edges = await rowed.read(tx, (row["tags"] for row in rows), self._bits)
             # Asked again under the lock: another sequencer may have written them since.
             notices = await due(tx, self.in_force()) if self._unannounced and self.in_force else []
             tree = self._own_map()
@@ -304,11 +302,12 @@ class Sequencer:
                 return growth.grow()
 
             made = await asyncio.to_thread(work) if taken > _OFF_THE_LOOP else work()
-            await self._keep_edges(tx, edges.values())
+            if not await rowed.keep(tx, edges.values()):
+                raise _Overtaken
             if growth.chunks:
                 await tx.copy("subject_leaf", ("tag", "chunk", "places"), growth.chunks)
         await tx.copy("log_entry", ("idx", "record_id", "entry"), growth.entries)
-        await self._keep_tiles(tx, made)
+        await rowed.keep_tiles(tx, made)
         moved = await sql.advance(
             tx,
             old=old,
@@ -320,51 +319,6 @@ class Sequencer:
         if moved != "UPDATE 1":
             raise _Overtaken
         return taken, growth.size if old else 0
-
-    async def _subjects(
-        self, tx: Tx, rows: Sequence[Any]
-    ) -> tuple[list[tuple[int, bytes, bytes]], dict[bytes, Edge]]:
-        """The subjects of these records, known and new, by tag; and first those who share their buckets, as `members_of` takes them."""
-        bits = self._bits
-        wanted = {tag: bucket_of(tag, bits) for row in rows for tag in stored.split(row["tags"])}
-        others: list[tuple[int, bytes, bytes]] = []
-        edges: dict[bytes, Edge] = {}
-        for bucket, tag, held, place in await sql.edges(tx, buckets=list(set(wanted.values()))):
-            if tag in wanted:
-                edges[tag] = Edge(bucket, tag, place, held)
-            else:
-                others.append((bucket, tag, held))
-        for tag, bucket in wanted.items():
-            if tag not in edges:
-                edges[tag] = Edge(bucket, tag)
-        return others, edges
-
-    async def _keep_edges(self, tx: Tx, edges: Collection[Edge]) -> None:
-        fresh = [(edge.bucket, edge.tag, edge.held) for edge in edges if edge.row is None]
-        if fresh:
-            await tx.copy("subject", ("bucket", "tag", "edge"), fresh)
-        moved = [edge for edge in edges if edge.row is not None]
-        if moved:
-            rows, held = [edge.row for edge in moved], [edge.held for edge in moved]
-            if await sql.keep_edges(tx, rows=rows, edges=held) != f"UPDATE {len(moved)}":
-                raise _Overtaken
-
-    async def _keep_tiles(self, tx: Tx, made: Sequence[tuple[int, list[bytes]]]) -> None:
-        """Store the tiles that have become full, on every level."""
-        bits = TILE_WIDTH.bit_length() - 1
-        full = [level for level in range(bits, len(made), bits) if made[level][1]]
-        begun = {
-            level // bits - 1: await self._begun(tx, level // bits - 1, made[level - bits][0])
-            for level in full
-        }
-        if begun:
-            await tx.copy("log_tile", ("level", "n", "root", "hashes"), tiles(made, begun, bits))
-
-    @staticmethod
-    async def _begun(tx: Tx, level: int, first: int) -> list[bytes]:
-        """The hashes of the tile of which number `first` is the next."""
-        number, inside = divmod(first, TILE_WIDTH)
-        return (await stored.tile(tx, level, number))[:inside] if inside else []
 
     def _own_map(self) -> stored.StoredMap:
         if self._map is None:
@@ -385,19 +339,24 @@ class Sequencer:
         Only what is committed is signed, and it is on disk outside the database before anyone can get it.
         Raises LogRefused if the log was set back since.
         """
+        # Read before the database: another process may sign more in between.
+        kept = self._kept.read()
         async with self._db.read(snapshot=True) as db:
             state = await stored.sql.log_state(db)
             newest = await stored.sql.newest_checkpoint(db)
             size = state["size"]
             published = newest["size"] if newest is not None else 0
-            if published >= size:
+            if published == size:
                 return published
             last = await stored.sql.entries(db, start=size - 1, end=size)
             known = await logkeys.read(db)
-        kept = self._kept.read()
         if kept is not None and size < kept.size:
             raise LogRefused(
                 f"the database lost entries: it holds {size}, but {kept.size} were signed; stop the service"
+            )
+        if published > size:
+            raise Damaged(
+                f"checkpoint {published}: the log has {size} entries, no sequencer signed more; let the owner delete the row"
             )
         if not last or last[0]["entry"][0] != MAP:
             return published

@@ -15,14 +15,6 @@ WITH taken AS (
 )
 SELECT r.id, r.record_hash, r.tags FROM taken JOIN record r USING (id) ORDER BY r.id;
 
--- name: edges
--- All subjects of some buckets of the map, with where their rows stand: nobody else moves them while the log is locked.
-SELECT s.bucket, s.tag, s.edge, s.ctid FROM unnest(:buckets::bigint[]) AS u (bucket) JOIN subject s USING (bucket);
-
--- name: keep_edges!
--- Move the edges of subjects that were known already; a row that another sequencer moved meanwhile is not there.
-UPDATE subject s SET edge = u.edge FROM unnest(:rows::tid[], :edges::bytea[]) AS u (place, edge) WHERE s.ctid = u.place;
-
 -- name: advance!
 -- Move the log on from the size that was read, or nothing at all: a second sequencer ends here.
 UPDATE log_state SET size = :size, frontier = :frontier, last_time_us = :last_time_us, subjects = :subjects

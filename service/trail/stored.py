@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -38,10 +38,17 @@ from service.trail.merkle import (
 sql = queries(__file__)
 _TILE_BITS = TILE_WIDTH.bit_length() - 1
 _TILES_AT_ONCE = 256
+_AT_ONCE = 20_000
+"""Buckets are brought into the map so many at a time: between two of these the transaction speaks again."""
 _READ_ALL = 200_000
 """So many entries behind, all buckets are read and not only those that changed."""
 
 Place = tuple[int, int]
+
+
+def batched(numbers: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+    """These numbers, so many at a time."""
+    return (numbers[at : at + most] for at in range(0, len(numbers), most))
 
 
 async def on_record(db: Db) -> bool:
@@ -155,17 +162,14 @@ class StoredMap:
 
     def __init__(self, bits: int) -> None:
         """Nothing is made or read before `build` or `catch_up`."""
-        self._bits = bits
+        self.bits = bits
         self._tree: MapTree | None = None
         self._size = 0
 
-    @property
-    def built(self) -> bool:
-        """Whether `catch_up` has only changes to read: building takes seconds for 2^20 buckets."""
-        return self._tree is not None
-
     async def build(self) -> None:
-        """Make the empty map, without the database, in a thread that nobody waits for when the process ends."""
+        """Make the empty map if there is none, without the database, in a thread that nobody waits for at the end."""
+        if self._tree is not None:
+            return
         loop = asyncio.get_running_loop()
         made: asyncio.Future[MapTree] = loop.create_future()
 
@@ -174,7 +178,7 @@ class StoredMap:
                 made.set_result(tree)
 
         def make() -> None:
-            tree = MapTree(self._bits, empty_map(self._bits))
+            tree = MapTree(self.bits, empty_map(self.bits))
             with suppress(RuntimeError):  # the loop is closed: the process ends
                 loop.call_soon_threadsafe(hand_over, tree)
 
@@ -186,7 +190,8 @@ class StoredMap:
     async def catch_up(self, db: Reader, size: int) -> None:
         """Bring it to the log of `size` entries, the one that `db` sees.
 
-        `db` must be a snapshot, or nobody else may be sequencing.
+        `db` must be a snapshot, or nobody else may be sequencing. Call `build` before the transaction begins: while it takes
+        its time the server would end a transaction that does nothing.
         """
         if self._tree is None or size < self._size:
             self.forget()
@@ -195,12 +200,17 @@ class StoredMap:
             leaves: dict[int, bytes] = {}
             async for row in db.walk(sql.all["every_bucket"].sql):
                 leaves[row["bucket"]] = bucket_leaf(row["bucket"], row["members"])
+                if len(leaves) == _AT_ONCE:
+                    await asyncio.to_thread(self._known.update, leaves)
+                    leaves = {}
             await asyncio.to_thread(self._known.update, leaves)
         elif size > self._size:
             rows = await sql.entries(db, start=self._size, end=size)
-            changed = {bucket_of(tag, self._bits) for tag in tags_of(row["entry"] for row in rows)}
-            buckets = await sql.buckets(db, numbers=list(changed))
-            self._known.update({row["bucket"]: bucket_leaf(row["bucket"], row["members"]) for row in buckets})
+            changed = {bucket_of(tag, self.bits) for tag in tags_of(row["entry"] for row in rows)}
+            for numbers in batched(sorted(changed), _AT_ONCE):
+                rows = await sql.buckets(db, numbers=numbers)
+                leaves = {row["bucket"]: bucket_leaf(row["bucket"], row["members"]) for row in rows}
+                await asyncio.to_thread(self._known.update, leaves)
         self._size = size
 
     def path(self, bucket: int) -> list[bytes]:

@@ -73,4 +73,7 @@ async def _move_aside(connection: asyncpg.Connection) -> str:
         await connection.execute(f"CREATE TABLE {here}.{table} (LIKE {schema}.{table} INCLUDING ALL)")
         for statement in (*triggers, *grants):
             await connection.execute(statement)
+        # Read by exports, and written by nobody.
+        await connection.execute(f"REVOKE INSERT, UPDATE ON {schema}.{table} FROM mandate_service")
+    await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO mandate_service")
     return schema

@@ -250,6 +250,10 @@ ATTACKS: dict[str, tuple[Sequence[str], Found]] = {
         ("-", "-", "-", "-"),
     ),
     "checkpoints edited": (["UPDATE checkpoint SET note = replace(note, 'A', 'B')"], ("-", "-", "-", "-")),
+    "a checkpoint put in": (
+        ["INSERT INTO checkpoint VALUES (1000, 'signed')"],
+        ("trail_damaged", "trail_damaged", "E_NOTE", "E_NOTE"),
+    ),
     "checkpoints deleted": (["DELETE FROM checkpoint"], ("-", "-", "-", "-")),
 }
 

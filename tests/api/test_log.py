@@ -13,8 +13,8 @@ import pytest
 from service.app import sequence_alone
 from service.db.pool import Tx
 from service.settings import Settings
+from service.trail import rowed, stored
 from service.trail import sequencer as sequencers
-from service.trail import stored
 from service.trail.kept import Kept, LogRefused
 from service.trail.merkle import Tree, leaf
 from service.trail.note import Checkpoint, Note, Signer, Vkey, signed_by
@@ -84,7 +84,7 @@ async def test_tiles_are_kept_on_every_level_however_the_log_grew(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """O3: with tiles of two hashes in place of 256, batches of any size fill tiles on all levels as they should."""
-    for module in (sequencers, stored):
+    for module in (rowed, stored):
         monkeypatch.setattr(module, "TILE_WIDTH", 2)
     monkeypatch.setattr(stored, "_TILE_BITS", 1)
     async with House.open(database.service_dsn, tmp_path) as house:

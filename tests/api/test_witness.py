@@ -174,6 +174,8 @@ async def test_a_fork_is_told_of_and_not_signed(house: House, place: Place) -> N
     [failed] = await ask(house)
     assert isinstance(failed, LogRefused)
     assert "forked" in str(failed)
+    for command in ("mandate witness show", "mandate replay", "mandate new-log"):
+        assert command in str(failed)
     assert await metric(house, "refused") == 1
     assert await cosigners(house) == []
     await mute(house)
