@@ -29,7 +29,7 @@ sql = queries(__file__)
 _FIELD_PURPOSE = "record.field"
 _AT_ONCE = 500
 """Records are read so many at a time; between two of these others have their turn."""
-_LEAVES_AT_ONCE = 128 * PLACES
+_LEAVES_AT_ONCE = 4_000
 _ATTEMPTS = 100
 _PAUSE_SECONDS = 0.05
 _COSIGNED_SECONDS = 3.0
@@ -191,8 +191,11 @@ class Exporter:
     async def _records(
         self, db: Reader, size: int, tree: _Tree, a: int, b: int, *, opened: bool
     ) -> AsyncIterator[Shown]:
+        known: Sequence[int] = ()
         for start in range(a, b, _AT_ONCE):
-            places = await _places(db, tree, start, min(b, start + _AT_ONCE))
+            if not known:
+                known = await _places(db, tree, start, min(b, start + _LEAVES_AT_ONCE))
+            places, known = known[:_AT_ONCE], known[_AT_ONCE:]
             rows = await sql.records(db, places=places)
             _refuse_missing("record of log_entry", places, rows)
             for shown in await self._shown(db, rows, size, opened=opened):
