@@ -13,14 +13,19 @@ FROM checkpoint c WHERE c.size < :size ORDER BY c.size DESC LIMIT 1;
 
 -- name: leaves
 -- Entries by their places, in the order asked.
-SELECT e.idx, e.entry FROM unnest(:places::bigint[]) WITH ORDINALITY AS u (idx, number) JOIN log_entry e USING (idx)
+SELECT u.idx, e.entry
+FROM unnest(:places::bigint[]) WITH ORDINALITY AS u (idx, number)
+CROSS JOIN LATERAL (SELECT l.entry FROM log_entry l WHERE l.idx = u.idx OFFSET 0) e
 ORDER BY u.number;
 
 -- name: records
 -- Records by their places in the log, in the order asked, with their entries. A retired one has no body, and who retired it.
-SELECT e.idx, e.entry, r.rid, r.body, r.retired_by
+SELECT u.idx, e.entry, e.rid, e.body, e.retired_by
 FROM unnest(:places::bigint[]) WITH ORDINALITY AS u (idx, number)
-JOIN log_entry e USING (idx) JOIN record r ON r.id = e.record_id
+CROSS JOIN LATERAL (
+    SELECT l.entry, r.rid, r.body, r.retired_by
+    FROM log_entry l JOIN record r ON r.id = l.record_id WHERE l.idx = u.idx OFFSET 0
+) e
 ORDER BY u.number;
 
 -- name: sealed

@@ -1,6 +1,8 @@
 -- name: try_lock$
--- One sequencer at a time; the lock ends with the transaction, also behind a pooler.
-SELECT pg_try_advisory_xact_lock(hashtextextended('mandate.sequencer', 0));
+-- One sequencer at a time; the lock ends with the transaction, also behind a pooler. A turn's statements are planned for its
+-- thousands of rows: a plan that is kept from when the tables held a few would walk through all of them.
+SELECT pg_try_advisory_xact_lock(hashtextextended('mandate.sequencer', 0)),
+    set_config('plan_cache_mode', 'force_custom_plan', true);
 
 -- name: waiting^
 -- What a turn would find to do: whether records wait, and whether the log ends in a map entry and so is fit to be signed.
