@@ -245,6 +245,7 @@ def new_log(config: Path | None) -> None:
 @click.option(
     "--state", type=_FILE, help="The verifier's state file: show too that the log goes on from there."
 )
+@click.option("--log", metavar="ORIGIN", help="A log that was ended, by its name: as of its last checkpoint.")
 @click.option(
     "--with-editions", is_flag=True, help="Put the policy editions that its records name beside it."
 )

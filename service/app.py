@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from litestar import Litestar
@@ -56,6 +57,7 @@ from service.trail.beginning import began_us
 from service.trail.cosigning import Cosigning, quorum_of, witnesses_of
 from service.trail.exporter import Exporter
 from service.trail.keys import TrailKeys
+from service.trail.notices import InForce
 from service.trail.receipts import Receipts
 from service.trail.sequencer import Sequencer
 from service.trail.stored import on_record
@@ -129,7 +131,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 settings, db, keys, clock, lambda: editions.at(clock.now()).edition
             )
             cosigning = app.state.cosigning = Cosigning(db, app.state.witnesses, app.state.watch)
-            sequencer.on_publish = cosigning.tell
+            sequencer.on_publish, sequencer.on_turn = cosigning.tell, app.state.watch.sequenced
+            sequencer.in_force = partial(_in_force, editions, clock)
             genesis = await sequencer.start()
             async with db.read() as reader:
                 since_us = await began_us(reader) if genesis.prev else 0
@@ -193,6 +196,12 @@ def given(settings: Settings, clock: Clock | None = None) -> dict[str, Any]:
     }
 
 
+def _in_force(editions: Editions, clock: Clock) -> InForce:
+    """What the log announces of the edition in force."""
+    policy = editions.at(clock.now())
+    return InForce(policy.edition, policy.parameters.log_retention_months)
+
+
 async def sequence_alone(settings: Settings) -> None:
     """Do nothing but bring records into the log and sign it, until cancelled. Raises LogRefused."""
     clock = FileClock(settings.clock_file) if settings.clock_file else Clock()
@@ -204,13 +213,18 @@ async def sequence_alone(settings: Settings) -> None:
         sequencer = Sequencer.of(settings, db, keys, clock, lambda: editions.at(clock.now()).edition)
         cosigning = Cosigning(db, witnesses_of(settings), Watching())
         sequencer.on_publish = cosigning.tell
+        sequencer.in_force = partial(_in_force, editions, clock)
         await sequencer.start()
         await cosigning.refuse_set_back()
+        following = asyncio.create_task(editions.follow(), name="editions")
         sequencer.open(settings.sequence_seconds or Settings().sequence_seconds)
         cosigning.open()
         try:
             await asyncio.Event().wait()
         finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
             await sequencer.close()
             await cosigning.close()
     finally:

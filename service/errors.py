@@ -110,6 +110,12 @@ class Code(StrEnum):
     BACKDATED = "backdated", 422, True, "Edition in force before its adoption."
     TOO_MANY = "too_many", 429, False, "Rate limit; data: seconds."
     TRAIL_UNAVAILABLE = "trail_unavailable", 503, False, "The record cannot be written."
+    TRAIL_DAMAGED = (
+        "trail_damaged",
+        503,
+        False,
+        "Rows of the log were changed or are missing; data: row. Asking again does not help: staff run `mandate replay`.",
+    )
     NOT_FOUND = "not_found", 404, False, "No route has this path."
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, False, "This path does not take this method."
     BODY_TOO_LARGE = "body_too_large", 413, False, "The body is larger than the service takes."

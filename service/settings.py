@@ -71,10 +71,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The map of a new log has 2 to the power of so many buckets, 64 bytes of memory each; an existing log keeps its own."""
     merge_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 10
     """Receipts of a new log promise that a record is in it within so many seconds; an existing log keeps its own."""
-    sequence_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.2
-    """Seconds between two looks for records that are not in the log yet; 0 leaves that to `mandate work sequencer`."""
-    publish_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
-    """Seconds between two signed checkpoints of a log that grows."""
+    sequence_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
+    """Seconds between two turns of the sequencer, each of which brings what waits into the log and signs it; 0 leaves that to
+    `mandate work sequencer`."""
     witnesses: str = ""
     """Who is asked to cosign checkpoints: one a line, `URL VKEY`; `-` for the URL of one without a network."""
     witness_quorum: Annotated[int, msgspec.Meta(ge=0, le=12)] | None = None

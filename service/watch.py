@@ -73,6 +73,12 @@ class Watching:
             registry=registry,
             multiprocess_mode="max",
         )
+        self._log_stalled = Gauge(
+            "mandate_log_stalled",
+            "1 while the log may not go on, or cannot: records wait, and the log at level critical says for what.",
+            registry=registry,
+            multiprocess_mode="max",
+        )
         self._children: dict[Any, Any] = {}
 
     def _child(self, counter: Counter, *labels: str) -> Any:
@@ -126,6 +132,10 @@ class Watching:
         self._child(self._cosignatures, witness, outcome).inc()
         if size is not None:
             self._cosigned_size.labels(witness).set(size)
+
+    def sequenced(self, stalled: bool) -> None:
+        """The sequencer took a turn; `stalled`: the log may not go on as it is."""
+        self._log_stalled.set(stalled)
 
     def answered(
         self, *, method: str, route: str, status: int, request_id: str, seconds: float, timed: bool

@@ -137,7 +137,7 @@ class House:
 
     async def publish(self) -> int:
         """Bring all records into the log and sign it; return its size."""
-        await self.app.state.sequencer.once(publish=True)
+        await self.app.state.sequencer.once()
         return await self.app.state.sequencer.publish()
 
     async def by_time(self, action: Action) -> str:

@@ -15,7 +15,6 @@ TABLES = (
     "log_tile",
     "subject",
     "subject_leaf",
-    "map_bucket",
     "checkpoint",
     "pending",
 )
@@ -35,9 +34,8 @@ async def check_log(db: Db, origin: str, *vkeys: str) -> Replay:
         pending = {row["id"] for row in await reader.fetch("SELECT id FROM pending")}
         [state] = await reader.fetch("SELECT * FROM log_state")
         notes = {row["size"]: row["note"] for row in await reader.fetch("SELECT * FROM checkpoint")}
-        subjects = {row["id"]: row for row in await reader.fetch("SELECT * FROM subject")}
-        leaves = await reader.fetch("SELECT * FROM subject_leaf ORDER BY subject_id, seq")
-        buckets = await reader.fetch("SELECT * FROM map_bucket")
+        subjects = {row["tag"]: row for row in await reader.fetch("SELECT * FROM subject")}
+        chunks = await reader.fetch("SELECT * FROM subject_leaf ORDER BY tag, chunk")
         tiles = {(row["level"], row["n"]): row for row in await reader.fetch("SELECT * FROM log_tile")}
     assert [row["idx"] for row in rows] == list(range(len(rows))), "gaps in the log"
     logged = [row["record_id"] for row in rows if row["record_id"] is not None]
@@ -45,7 +43,7 @@ async def check_log(db: Db, origin: str, *vkeys: str) -> Replay:
     assert set(logged) | pending == set(records)
     assert not set(logged) & pending
     replay = Replay(origin, [LogKey(Vkey.parse(one, ED25519), 0, None) for one in vkeys])
-    tree, trees, mapped, bits = Tree(), {}, {}, 0
+    tree, trees = Tree(), {}
     for row in rows:
         replay.feed(row["entry"])
         digest = leaf(row["entry"])
@@ -56,34 +54,31 @@ async def check_log(db: Db, origin: str, *vkeys: str) -> Replay:
             assert (entry.record_hash, b"".join(entry.tags)) == (record["record_hash"], record["tags"])
             for tag in entry.tags:
                 trees.setdefault(tag, []).append((row["idx"], digest))
-        elif row["idx"]:
-            mapped = {tag: list(held) for tag, held in trees.items()}
         if replay.size in notes:
             replay.check(notes.pop(replay.size))
     assert not notes, "a checkpoint speaks of a tree that is not there"
     frontier = Frontier.parse(state["frontier"])
     assert (state["size"], frontier.size, frontier.root()) == (len(rows), len(rows), tree.root())
     assert state["subjects"] == len(subjects) == len(trees)
-    assert {row["tag"]: (row["n"], Frontier.parse(row["frontier"]).root()) for row in subjects.values()} == {
-        tag: (len(held), Tree(digest for _, digest in held).root()) for tag, held in trees.items()
-    }
-    told: dict[bytes, list[int]] = {}
-    for row in leaves:
-        held = told.setdefault(subjects[row["subject_id"]]["tag"], [])
-        assert row["seq"] == len(held)
-        held.append(row["idx"])
-    assert told == {tag: [index for index, _ in held] for tag, held in trees.items()}
-    found: dict[bytes, bytes] = {}
-    bits = replay._bits
-    for row in buckets:
-        for at in range(0, len(row["members"]), 64):
-            tag = row["members"][at : at + 32]
-            assert bucket_of(tag, bits) == row["bucket"]
-            found[tag] = row["members"][at + 32 : at + 64]
-    assert found == {
-        tag: subject_value(tag, len(held), Tree(digest for _, digest in held).root())
-        for tag, held in mapped.items()
-    }
+    assert not rows or len(rows) == 1 or decode(rows[-1]["entry"]).map_root, (
+        "the log does not end in a map entry"
+    )
+    told: dict[bytes, bytes] = {}
+    for row in chunks:
+        held = told.get(row["tag"], b"")
+        assert (row["chunk"], len(row["places"])) == (len(held) // 256, 256)
+        told[row["tag"]] = held + row["places"]
+    for tag, held in trees.items():
+        n, root = len(held), Tree(digest for _, digest in held).root()
+        frontier = Frontier()
+        for _, digest in held:
+            frontier.append(digest)
+        places = b"".join(index.to_bytes(8, "big") for index, _ in held)
+        full = n // 32 * 256
+        assert subjects[tag]["bucket"] == bucket_of(tag, replay._bits)
+        assert told.pop(tag, b"") == places[:full]
+        assert subjects[tag]["edge"] == subject_value(tag, n, root) + frontier.serialise() + places[full:]
+    assert not told
     level, size = 0, len(rows)
     while size := size // 256:
         for number in range(size):

@@ -52,7 +52,7 @@ class Office(NamedTuple):
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     """A house that signs at once, with three people registered."""
     folder = tmp_path_factory.mktemp("office")
-    quick = {"MANDATE_MAP_BITS": "4", "MANDATE_SEQUENCE_SECONDS": "0.02", "MANDATE_PUBLISH_SECONDS": "0.02"}
+    quick = {"MANDATE_MAP_BITS": "4", "MANDATE_SEQUENCE_SECONDS": "0.02"}
     served = Served(folder / "data", **quick)
     tokens = served.keys()
     made = Office(served, tokens, folder / "trust.json")

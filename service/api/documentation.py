@@ -271,11 +271,12 @@ def _complete(operation: dict[str, Any], *, open_to_all: bool, schemas: dict[str
         else _sentence(operation.get("description") or operation.get("summary"))
     )
     responses = operation["responses"]
+    asks = any(one.get("in") == "query" for one in listed)
     for status in list(responses):
-        if int(status) >= 400 and not open_to_all:
+        if int(status) >= 400 and (asks or not open_to_all):
             del responses[status]
     # What is open to all answers little that can go wrong; what takes its parameters from the path may find nothing there.
-    some = (404, 500, 503) if "log" in operation["tags"] else (500,)
+    some = (404, 500, 503) if "log" in operation["tags"] else (400, 404, 500, 503) if asks else (500,)
     errors = some if open_to_all else _ACT_ERRORS if "requestBody" in operation else _READ_ERRORS
     for status in errors:
         responses.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})

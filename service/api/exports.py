@@ -24,8 +24,9 @@ from service.db import Db
 from service.domain.trails import ExportTrail
 from service.door import Door
 from service.errors import Code, Refusal
-from service.trail import evidence, logkeys, reading
-from service.trail.exporter import Asked, Exporter, NotPublished, OutsideTrail, inclusion
+from service.trail import ended, evidence, logkeys, reading
+from service.trail.entry import Genesis
+from service.trail.exporter import Asked, Exporter, NotPublished, OutsideTrail, UnknownLog, inclusion
 from service.trail.keys import TrailKeys
 from service.trail.note import LARGEST_SIZE
 from service.trail.record import HEX_DIGEST, SUBJECT_TYPES, canonical
@@ -36,6 +37,7 @@ _CHUNK = 1 << 16
 _PRIVATE = {"cache-control": "private, no-store"}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
 _ID = {"type": "string", "minLength": 1, "maxLength": 128}
+_LOG = {"type": "string", "pattern": r"^[^\s+]{1,255}$"}
 _BODY = {
     "type": "object",
     "properties": {
@@ -45,6 +47,7 @@ _BODY = {
         "from_record": _NUMBER,
         "to_record": _NUMBER,
         "old_size": _NUMBER | {"minimum": 1},
+        "log": _LOG | {"description": "Name of a log that was ended; the one that stands if none."},
     },
     "required": ["subject_type", "subject_id"],
     "additionalProperties": False,
@@ -94,6 +97,12 @@ class InclusionProof(msgspec.Struct, frozen=True, kw_only=True):
     note: str
 
 
+EndedLog = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=r"^[^\s+]{1,255}$", description="Name of a log that was ended; the one that stands if none."
+    ),
+]
 SignedSize = Annotated[
     int | None, QueryParameter(ge=2, le=LARGEST_SIZE, description="Of the checkpoint; the newest if none.")
 ]
@@ -140,8 +149,13 @@ async def _write(exporter: Exporter, asked: ExportTrail, caller: Caller, file: I
     subject = (asked.subject_type, asked.subject_id)
     span = None if asked.to_record is None else (asked.from_record or 0, asked.to_record)
     try:
-        await exporter.write(Asked(subject, caller.kind == "staff", span, asked.old_size), file.write)
+        wanted = Asked(subject, caller.kind == "staff", span, asked.old_size, asked.log)
+        await exporter.write(wanted, file.write)
+    except UnknownLog:
+        raise Refusal(Code.UNKNOWN, pointer="/log") from None
     except NotPublished:
+        if asked.log is not None:
+            raise Refusal(Code.TRAIL_DAMAGED, row="checkpoint: not the end of this log is signed") from None
         raise Refusal(Code.TRAIL_UNAVAILABLE, why="nothing is signed yet") from None
     except OutsideTrail as outside:
         raise Refusal(Code.MALFORMED, pointer="/to_record", maximum=outside.n) from None
@@ -186,30 +200,35 @@ async def edition_of_export(request: Request[Any, Any, Any]) -> Response[Edition
     tags=["trail"],
     opt={"public": True} | shows(TrustPolicy),
 )
-async def public_trust(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Get the policy file of the verifier with the public keys of this log, without tag keys.
+async def public_trust(request: Request[Any, Any, Any], log: EndedLog = None) -> Response[bytes]:
+    """Get the policy file of the verifier with the public keys of this log, or of one that was ended, without tag keys.
 
     Compare the keys with what you were given by another way: who answers here could show others.
     """
-    state = request.app.state
-    policy = evidence.trust_policy(state.sequencer.genesis, await _trusted(state))
+    del log
+    policy = evidence.trust_policy(*await _trusted(request))
     return Response(canonical(policy) + b"\n", media_type="application/json")
 
 
-async def _trusted(state: Any) -> evidence.Trusted:
-    async with state.db.read() as db:
+async def _trusted(request: Request[Any, Any, Any]) -> tuple[Genesis, evidence.Trusted]:
+    state = request.app.state
+    log = Parameters(request, "log").text("log")
+    async with state.db.read(snapshot=True) as db:
+        genesis = state.sequencer.genesis if log is None else await ended.enter(db, log)
+        if genesis is None:
+            raise Refusal(Code.UNKNOWN, pointer="log")
         log_keys = await logkeys.read(db)
-    return evidence.Trusted(log_keys, [one.vkey for one in state.witnesses], state.quorum)
+    return genesis, evidence.Trusted(log_keys, [one.vkey for one in state.witnesses], state.quorum)
 
 
 @get("/v1/trust", operation_id="trust.read", tags=["trail"], opt=shows(TrustPolicy))
-async def read_trust(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def read_trust(request: Request[Any, Any, Any], log: EndedLog = None) -> Response[bytes]:
     """Get the policy file of the verifier with public keys and tag keys, for auditors and compliance."""
+    del log
     known = await reader(request)
     if not {Standing.AUDITOR, Standing.COMPLIANCE} & set(known.standings):
         raise Refusal(Code.REFUSED)
-    state = request.app.state
-    policy = evidence.trust_policy(state.sequencer.genesis, await _trusted(state), state["keys"])
+    policy = evidence.trust_policy(*await _trusted(request), request.app.state["keys"])
     _log.warning("tag_keys.shown", staff_id=known.staff_id, key_id=known.key_id)
     return Response(canonical(policy) + b"\n", media_type="application/json", headers=_PRIVATE)
 

@@ -14,6 +14,7 @@ from service.db import DatabaseUnavailable
 from service.door import Answer
 from service.errors import Code, Refusal, problem
 from service.log import trace
+from service.trail.kept import Damaged
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -62,6 +63,12 @@ def unavailable(request: Request[Any, Any, Any], _: DatabaseUnavailable) -> Resp
     return refuse(request, Refusal(Code.DATABASE_UNAVAILABLE))
 
 
+def damaged(request: Request[Any, Any, Any], fault: Damaged) -> Response[bytes]:
+    """What is asked for cannot be shown, for somebody wrote in the tables of the log: which row, for staff to look at."""
+    _log.critical("log.damaged", row=str(fault), trace=trace(fault), do="mandate replay")
+    return refuse(request, Refusal(Code.TRAIL_DAMAGED, row=str(fault)))
+
+
 def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the framework refuses: unknown routes and methods, large bodies, parameters of a read."""
     if error.status_code >= 500:
@@ -85,6 +92,7 @@ def broken(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 HANDLERS: dict[Any, Any] = {
     Refusal: refuse,
     DatabaseUnavailable: unavailable,
+    Damaged: damaged,
     HTTPException: http,
     Exception: broken,
 }

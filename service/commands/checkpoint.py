@@ -40,6 +40,7 @@ def request(config: Path | None, name: str | None, old: int | None, file: Path) 
 
         async def write(db: Any) -> tuple[bytes, str]:
             from service.trail import cosigning, stored
+            from service.trail.beginning import new_log
 
             witness = _named(settings, name)
             async with db.read() as reader:
@@ -48,8 +49,10 @@ def request(config: Path | None, name: str | None, old: int | None, file: Path) 
             if newest is None:
                 raise CommandError("nothing is signed yet")
             if (seen or 0) > newest["size"]:
+                origin = Checkpoint.parse(Note.parse(newest["signed"]).text).origin
                 raise CommandError(
-                    f"the newest checkpoint is of {newest['size']} entries, the witness saw {seen}"
+                    f"the newest checkpoint is of {newest['size']} entries, the witness saw {seen}: this database was "
+                    f"restored from an older backup, or the log was forked; restore one that holds them, or {new_log(origin)}"
                 )
             made = await cosigning.request(db, newest["signed"], seen or 0)
             return bytes(made), f"{newest['size']} entries, for {witness.vkey.name} who saw {seen or 0}"
@@ -77,12 +80,16 @@ def add_cosignature(config: Path | None, name: str | None, file: Path) -> None:
 
         async def keep(db: Any) -> str:
             from service.trail import cosigning, stored
+            from service.trail.beginning import forked
 
             witness = _named(settings, name)
             async with db.read() as reader:
                 ours = await stored.sql.checkpoint_of(reader, size=size)
             if ours is None or Note.parse(ours["signed"]).text != note.text:
-                raise CommandError(f"{file} signs a checkpoint of {size} entries that this log never signed")
+                raise CommandError(
+                    f"{file} signs a checkpoint of {size} entries that this log never signed: it is of another log, or the "
+                    f"log was forked; keep the file, and {forked(Checkpoint.parse(note.text).origin)}"
+                )
             try:
                 lines = "".join(map(str, note.signatures))
                 await cosigning.keep(db, ours["signed"], lines, witness.vkey)

@@ -36,6 +36,8 @@ class Wanted(NamedTuple):
     end: int | None = None
     state: Path | None = None
     """The verifier's memory of earlier checks: the bundle then shows that the log goes on from there."""
+    log: str | None = None
+    """Name of a log that was ended; the one that stands if none."""
 
     def body(self) -> dict[str, Any]:
         """What is asked of the API. Raises CommandError."""
@@ -48,6 +50,8 @@ class Wanted(NamedTuple):
             raise CommandError("--from and --to go together: records number FROM to TO - 1, counted from 0")
         if self.end is not None:
             body |= {"from_record": self.start, "to_record": self.end}
+        if self.log is not None:
+            body["log"] = self.log
         if self.state is not None and self.state.exists():
             body["old_size"] = _size_in(self.state)
         return body

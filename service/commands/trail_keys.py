@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import rich_click as click
 
@@ -91,10 +92,15 @@ def retire(config: Path | None, to_size: int | None, output: str) -> None:
     help="With the secret tag keys, for auditors and compliance; asked for with your key.",
 )
 @click.option(
+    "--log", metavar="ORIGIN", help="A log that was ended, by its name, in place of the one that stands."
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write, for its owner alone."
 )
 @click.pass_obj
-def export_trust(where: tuple[str, Path | None], out: Path | None, *, tag_keys: bool) -> None:
+def export_trust(
+    where: tuple[str, Path | None], out: Path | None, log: str | None, *, tag_keys: bool
+) -> None:
     """Write what the verifier takes as given: keys of the log by size, of receipts and of witnesses.
 
     Without tag keys it is public; a reader who is to check bundles needs those of his types too. Give it to readers by
@@ -105,7 +111,9 @@ def export_trust(where: tuple[str, Path | None], out: Path | None, *, tag_keys: 
         from service.trail.record import canonical
 
         api = opened(where) if tag_keys else Api(where[0], "")
-        trust = api.ask("GET", "/v1/trust" if tag_keys else "/.well-known/mandate-trust.json")
+        named = "" if log is None else f"?log={quote(log, safe='')}"
+        path = "/v1/trust" if tag_keys else "/.well-known/mandate-trust.json"
+        trust = api.ask("GET", path + named)
         text = canonical(trust) + b"\n"
         if out is None:
             sys.stdout.buffer.write(text)

@@ -14,9 +14,9 @@ import rich_click as click
 import structlog
 
 from service.commands import OUTPUT, CommandError, one_line_errors, shown
-from service.trail.extension import MOST_BYTES
+from service.trail.extension import MOST_BYTES, Extension
 from service.trail.note import ED25519, Note, NoteError, Vkey
-from service.trail.witness import Answer, Witness
+from service.trail.witness import KEEP_BOTH, Answer, Witness
 
 _log = structlog.get_logger("mandate.witness")
 _BODY_SECONDS = 10.0
@@ -101,10 +101,14 @@ def sign(folder: Path, log_keys: tuple[str, ...], logs: Path | None, request: An
         asked = request.read(MOST_BYTES + 1)
         given = witness.cosign(asked)
         if given.status == 409:
+            seen = given.text.strip()
+            if Extension.parse(asked).old_size == int(seen):
+                raise CommandError(
+                    f"not signed: another tree of {seen} entries was cosigned here; {KEEP_BOTH}"
+                )
             raise CommandError(
-                f"not signed: this witness saw {given.text.strip()} entries of that log last; have the request made for "
-                f"them: mandate checkpoint request --old {given.text.strip()}. If the checkpoint has that size already, the "
-                "log was forked: keep both"
+                f"not signed: this witness saw {seen} entries of that log last; have the request made for them: "
+                f"mandate checkpoint request --old {seen}"
             )
         if given.status != 200:
             raise CommandError(f"not signed ({given.status}): {given.text.strip()}")

@@ -156,18 +156,20 @@ class ExportTrail(Look, frozen=True, kw_only=True, tag="trail.export"):
     """Take the evidence bundle of one subject away, for a purpose; what is taken is on the record, and in that same trail.
 
     `from_record` and `to_record` take records number a to b-1 of the subject only; `old_size` is the log's size that the
-    reader checked last. A subject that nobody here knows can be asked for too, by those whose territory is the whole
+    reader checked last; `log` the name of a log that was ended, whose last checkpoint counts then. A subject that nobody here knows can be asked for too, by those whose territory is the whole
     country: that it has no records is evidence as well.
     """
 
     from_record: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
     to_record: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
     old_size: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
+    log: Annotated[str, msgspec.Meta(pattern=r"^[^\s+]{1,255}$")] | None = None
 
     def asked(self) -> dict[str, Any]:
-        return (
-            {} if self.to_record is None else {"from_record": self.from_record, "to_record": self.to_record}
-        )
+        ended = {} if self.log is None else {"log": self.log}
+        if self.to_record is None:
+            return ended
+        return ended | {"from_record": self.from_record, "to_record": self.to_record}
 
     def form(self, policy: Policy) -> None:
         """A range has two ends, in their order."""

@@ -95,6 +95,15 @@ def refuse_other(genesis: Genesis, origin: str, keys: TrailKeys) -> None:
         )
 
 
+def forked(origin: str) -> str:
+    """How to go on where a witness cosigned another tree than this log has: the exact commands."""
+    return (
+        "find out which of the two is true: `mandate witness show` prints what the witness holds, GET /checkpoint/SIZE what "
+        "was signed here; an auditor replays each: `mandate replay --policy trust.json --checkpoint FILE`. If the false one "
+        f"is here, restore the database that holds the other, or {new_log(origin)}"
+    )
+
+
 def new_log(origin: str) -> str:
     """How to go on after a log that cannot: the exact command."""
     stem, _, number = origin.rpartition("/")

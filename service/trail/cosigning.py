@@ -19,7 +19,7 @@ import structlog
 from service.db import DatabaseUnavailable, Db, queries
 from service.settings import Settings, SettingsError
 from service.trail import stored
-from service.trail.beginning import new_log
+from service.trail.beginning import forked, new_log
 from service.trail.entry import MapEntry, decode
 from service.trail.evidence import SKEW_US
 from service.trail.extension import SIZE_MEDIA, Extension
@@ -190,15 +190,14 @@ class Cosigning:
             if status != 409:
                 raise WitnessFailed(f"status {status}", answer.strip()[:200])
             theirs = _size(answer)
+            origin = Checkpoint.parse(Note.parse(newest["signed"]).text).origin
             if theirs == old:
                 raise LogRefused(
                     f"the witness {witness.vkey.name} signed another log of {theirs} entries than this one: the log was "
-                    "forked; stop the service and find out which of the two is true"
+                    f"forked; stop the service, and {forked(origin)}"
                 )
             if theirs > size:
-                await self._refuse_larger(
-                    witness, Checkpoint.parse(Note.parse(newest["signed"]).text).origin, theirs
-                )
+                await self._refuse_larger(witness, origin, theirs)
                 raise WitnessFailed("ahead", f"it saw {theirs} entries before we published {size}")
             old = theirs
         raise WitnessFailed("busy", "it saw another size each time")

@@ -6,6 +6,7 @@ The standalone verifier ships this file, so it imports the pure files of the tra
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -113,8 +114,9 @@ def encode_record(
     tag.
     """
     pairs = list(subjects)
-    flat = (part for pair in pairs for part in pair)
-    return _RECORD_HEAD.pack(RECORD, index, time_us, record_hash, len(pairs)) + _tags(len(pairs)).pack(*flat)
+    count = len(pairs)
+    tagged = _tags(count).pack(*chain.from_iterable(pairs))
+    return _RECORD_HEAD.pack(RECORD, index, time_us, record_hash, count) + tagged
 
 
 def encode_map(index: int, time_us: int, subjects: int, map_root: bytes) -> bytes:

@@ -7,6 +7,7 @@ made fails before the first byte is sent.
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,18 +15,21 @@ from typing import Any, NamedTuple
 import msgspec
 
 from service.db import Db, Reader, queries
-from service.trail import stored
+from service.trail import ended, stored
 from service.trail.bundle import BundleWriter, Shown
 from service.trail.entry import bucket_of
 from service.trail.fields import SealError, open_sealed
+from service.trail.growth import PLACE_BYTES, PLACES, tree_of
+from service.trail.kept import Damaged, undamaged
 from service.trail.keys import TrailKeys
-from service.trail.merkle import EMPTY_ROOT, Frontier, blocks, leaf, prove_inclusion
-from service.trail.note import Checkpoint, Note, Vkey, to_base64
+from service.trail.merkle import Frontier, blocks, leaf, prove_inclusion
+from service.trail.note import LARGEST_SIZE, Checkpoint, Note, Vkey, to_base64
 
 sql = queries(__file__)
 _FIELD_PURPOSE = "record.field"
 _AT_ONCE = 500
 """Records are read so many at a time; between two of these others have their turn."""
+_LEAVES_AT_ONCE = 4_000
 _ATTEMPTS = 100
 _PAUSE_SECONDS = 0.05
 _COSIGNED_SECONDS = 3.0
@@ -56,19 +60,31 @@ class OutsideTrail(Exception):
 class Asked(NamedTuple):
     """Which bundle: whose, which records (all if None), for a reader who checked the log at `old_size`.
 
-    `opened`: whether the reader may see personal fields.
+    `opened`: whether the reader may see personal fields. `log`: name of a log that was ended, None for the one that stands.
     """
 
     subject: tuple[str, str]
     opened: bool
     span: tuple[int, int] | None = None
     old_size: int | None = None
+    log: str | None = None
+
+
+class UnknownLog(Exception):
+    """No log of this name was ended here."""
+
+
+class _Tree(NamedTuple):
+    """A subject: how many records it has, and the places of the newest, as its row holds them."""
+
+    tag: bytes
+    n: int
+    tail: bytes
 
 
 class _Known(NamedTuple):
-    """The subject as of the checkpoint: its number, records and root, and the blocks around the range."""
+    """The subject as of the checkpoint: its records and root, and the blocks around the range."""
 
-    number: int
     n: int
     root: bytes
     left: list[bytes]
@@ -86,31 +102,54 @@ class Exporter:
         self._quorum = quorum
         self._db = db
         self._keys = keys
-        self._bits = map_bits
         self._map = stored.StoredMap(map_bits)
         self._one = asyncio.Lock()
 
     async def write(self, asked: Asked, write: Callable[[bytes], object]) -> None:
         """Write one bundle. One at a time, so that exports never take more than one connection from acts.
 
-        Raises NotPublished, OutsideTrail, DatabaseUnavailable.
+        Raises NotPublished, OutsideTrail, UnknownLog, Damaged, DatabaseUnavailable.
         """
         async with self._one:
+            if asked.log is not None:
+                await self._write_ended(asked, asked.log, write)
+                return
+            await self._map.build()
             patient = time.monotonic() + _COSIGNED_SECONDS
             for _ in range(_ATTEMPTS):
                 async with self._db.read(snapshot=True) as db:
                     state = await stored.sql.log_state(db)
                     newest = await stored.sql.newest_checkpoint(db)
-                    # Between commit and signature the buckets are ahead of what is signed.
+                    if newest is not None and newest["size"] > state["size"]:
+                        raise Damaged(f"checkpoint {newest['size']}")
+                    # Between commit and signature the subjects are ahead of what is signed.
                     if (
                         newest is not None
-                        and newest["size"] == state["mapped_size"]
+                        and newest["size"] == state["size"]
                         and not (time.monotonic() < patient and await self._worth_waiting(db, newest))
                     ):
-                        await self._write(db, newest["note"], asked, write)
+                        with undamaged("checkpoint, log_entry, log_tile, subject or subject_leaf"):
+                            await self._write(db, newest["note"], asked, write, self._map)
                         return
                 await asyncio.sleep(_PAUSE_SECONDS)
         raise NotPublished
+
+    async def _write_ended(self, asked: Asked, log: str, write: Callable[[bytes], object]) -> None:
+        """Write a bundle of an ended log, as of its last checkpoint; its map is made for this one bundle."""
+        async with self._db.read(snapshot=True) as db:
+            genesis = await ended.enter(db, log)
+        if genesis is None:
+            raise UnknownLog
+        held = stored.StoredMap(genesis.map_bits)
+        await held.build()
+        async with self._db.read(snapshot=True) as db:
+            await ended.enter(db, log)
+            state = await stored.sql.log_state(db)
+            newest = await stored.sql.newest_checkpoint(db)
+            if newest is None or newest["size"] != state["size"]:
+                raise NotPublished
+            with undamaged("checkpoint, log_entry, log_tile, subject or subject_leaf"):
+                await self._write(db, newest["note"], asked, write, held)
 
     async def _worth_waiting(self, db: Reader, newest: Any) -> bool:
         """Whether witnesses are about to sign: a witness that is away must not hold up each export."""
@@ -119,15 +158,19 @@ class Exporter:
         before = await sql.cosigned_before(db, size=newest["size"], vkeys=self._witnesses)
         return before is None or before >= self._quorum
 
-    async def _write(self, db: Reader, note: str, asked: Asked, write: Callable[[bytes], object]) -> None:
+    async def _write(
+        self, db: Reader, note: str, asked: Asked, write: Callable[[bytes], object], held: stored.StoredMap
+    ) -> None:
         checkpoint = Checkpoint.parse(Note.parse(note).text)
         size = checkpoint.size
         tag = self._keys.tag(*asked.subject)
-        n = await sql.records_of(db, tag=tag, size=size) or 0
+        edge = await sql.edge(db, bucket=bucket_of(tag, held.bits), tag=tag)
+        tree = None if edge is None else _Tree(tag, *tree_of(edge))
+        n = 0 if tree is None else tree.n
         a, b = asked.span or (0, n)
         if not a <= b <= n:
             raise OutsideTrail(n)
-        known = await _known(db, tag, n, a, b) if n else None
+        known = None if tree is None else await _known(db, tree, a, b)
         writer = BundleWriter(write, size)
         writer.bundle(checkpoint.origin, *asked.subject, a, b)
         writer.checkpoint(note)
@@ -136,28 +179,25 @@ class Exporter:
                 writer.config(row["idx"], row["entry"])
         if asked.old_size is not None and asked.old_size < size:
             writer.consistency(asked.old_size, await stored.consistency(db, asked.old_size, size))
-        await self._map_line(db, writer, tag, size)
-        if known is not None:
+        await _map_line(db, writer, held, tag, size)
+        if tree is not None and known is not None:
             writer.subject(known.n, known.root, known.left, known.right)
-            async for shown in self._records(db, size, known.number, a, b, opened=asked.opened):
+            async for shown in self._records(db, size, tree, a, b, opened=asked.opened):
                 writer.record(shown)
             await self._cite(db, writer, size)
         writer.nodes(await stored.log_hashes(db, writer.gaps()))
         writer.end()
 
-    async def _map_line(self, db: Reader, writer: BundleWriter, tag: bytes, size: int) -> None:
-        await self._map.catch_up(db, size)
-        bucket = bucket_of(tag, self._bits)
-        [entry] = await stored.sql.entries(db, start=size - 1, end=size)
-        held = await stored.sql.buckets(db, numbers=[bucket])
-        members = stored.members_of(held[0]["members"]) if held else {}
-        writer.map(size - 1, entry["entry"], members.items(), self._map.path(bucket))
-
     async def _records(
-        self, db: Reader, size: int, number: int, a: int, b: int, *, opened: bool
+        self, db: Reader, size: int, tree: _Tree, a: int, b: int, *, opened: bool
     ) -> AsyncIterator[Shown]:
+        known: Sequence[int] = ()
         for start in range(a, b, _AT_ONCE):
-            rows = await sql.records(db, subject_id=number, start=start, end=min(b, start + _AT_ONCE))
+            if not known:
+                known = await _places(db, tree, start, min(b, start + _LEAVES_AT_ONCE))
+            places, known = known[:_AT_ONCE], known[_AT_ONCE:]
+            rows = await sql.records(db, places=places)
+            _refuse_missing("record of log_entry", places, rows)
             for shown in await self._shown(db, rows, size, opened=opened):
                 yield shown
             await asyncio.sleep(0)
@@ -203,30 +243,64 @@ class Exporter:
         return fields
 
 
-async def _known(db: Reader, tag: bytes, n: int, a: int, b: int) -> _Known:
+async def _map_line(db: Reader, writer: BundleWriter, held: stored.StoredMap, tag: bytes, size: int) -> None:
+    await held.catch_up(db, size)
+    bucket = bucket_of(tag, held.bits)
+    entry = await stored.sql.entries(db, start=size - 1, end=size)
+    _refuse_missing("log_entry", [size - 1], entry)
+    rows = await stored.sql.buckets(db, numbers=[bucket])
+    members = stored.members_of(rows[0]["members"]) if rows else {}
+    writer.map(size - 1, entry[0]["entry"], members.items(), held.path(bucket))
+
+
+async def _places(db: Reader, tree: _Tree, start: int, end: int) -> Sequence[int]:
+    """Where records number start to end - 1 of a subject stand in the log. Raises Damaged."""
+    first, full = start // PLACES, tree.n // PLACES
+    rows = await sql.places(db, tag=tree.tag, first=first, last=min(full, -(-end // PLACES)))
+    held = b"".join(row["places"] for row in rows) + (tree.tail if end > full * PLACES else b"")
+    places = struct.unpack(f">{len(held) // PLACE_BYTES}Q", held[: len(held) // PLACE_BYTES * PLACE_BYTES])
+    wanted = places[start - first * PLACES : end - first * PLACES]
+    if len(wanted) != end - start or max(wanted, default=0) > LARGEST_SIZE:
+        raise Damaged(f"subject_leaf, the places of records {start} to {end - 1} of the subject")
+    return wanted
+
+
+def _refuse_missing(what: str, places: Sequence[int], rows: Sequence[Any]) -> None:
+    """Raise Damaged where rows at some places are not there."""
+    if len(rows) != len(places):
+        missing = set(places) - {row["idx"] for row in rows}
+        raise Damaged(f"{what} {min(missing, default=places[0])}")
+
+
+async def _known(db: Reader, tree: _Tree, a: int, b: int) -> _Known:
     """Read the subject's tree once, leaf by leaf: its root, and the roots of the blocks before a and from b on."""
-    number = await sql.subject_number(db, tag=tag)
+    n = tree.n
     whole = Frontier()
     ends = {start + (1 << level): [start, level] for start, level in [*blocks(0, a), *blocks(b, n)]}
     sides: dict[int, bytes] = {}
     block = Frontier()
-    async for row in db.walk(sql.all["leaves"].sql, number, n):
-        digest = leaf(row["entry"])
-        whole.append(digest)
-        if not a <= row["seq"] < b:
-            block.append(digest)
-            if whole.size in ends:
-                sides[ends[whole.size][0]] = block.root()
-                block = Frontier()
+    for start in range(0, n, _LEAVES_AT_ONCE):
+        places = await _places(db, tree, start, min(n, start + _LEAVES_AT_ONCE))
+        rows = await sql.leaves(db, places=places)
+        _refuse_missing("log_entry", places, rows)
+        for number, row in enumerate(rows, start):
+            digest = leaf(row["entry"])
+            whole.append(digest)
+            if not a <= number < b:
+                block.append(digest)
+                if whole.size in ends:
+                    sides[ends[whole.size][0]] = block.root()
+                    block = Frontier()
+        await asyncio.sleep(0)
     left = [sides[start] for start, _ in blocks(0, a)]
     right = [sides[start] for start, _ in blocks(b, n)]
-    return _Known(number, n, whole.root() if n else EMPTY_ROOT, left, right)
+    return _Known(n, whole.root(), left, right)
 
 
 async def inclusion(db: Reader, record_id: str, asked: int | None = None) -> dict[str, Any] | None:
     """The proof that the signed log of `asked` entries (the newest if None) holds a record: its entry and the path.
 
-    None where that tree does not hold it. Raises NotPublished if no tree of this size was signed. `db`: a snapshot.
+    None where that tree does not hold it. Raises NotPublished if no tree of this size was signed, Damaged. `db`: a snapshot.
     """
     newest = await stored.sql.newest_checkpoint(db)
     if newest is None:
@@ -239,7 +313,8 @@ async def inclusion(db: Reader, record_id: str, asked: int | None = None) -> dic
     if row is None or row["idx"] >= size:
         return None
     index: int = row["idx"]
-    hashes = await stored.proof(db, lambda hash_of: prove_inclusion(index, size, hash_of))
+    with undamaged("log_entry or log_tile"):
+        hashes = await stored.proof(db, lambda hash_of: prove_inclusion(index, size, hash_of))
     return {
         "entry": to_base64(row["entry"]),
         "hashes": [to_base64(one) for one in hashes],

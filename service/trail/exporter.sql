@@ -1,12 +1,10 @@
--- name: records_of$
--- How many records a subject has below a size of the log.
-SELECT l.seq + 1 FROM subject s JOIN subject_leaf l ON l.subject_id = s.id
-WHERE s.tag = :tag AND l.idx < :size
-ORDER BY l.seq DESC LIMIT 1;
+-- name: edge$
+-- What a subject's row says of its tree.
+SELECT edge FROM subject WHERE bucket = :bucket AND tag = :tag;
 
--- name: subject_number$
--- The number of a subject.
-SELECT id FROM subject WHERE tag = :tag;
+-- name: places
+-- The places of a subject's records, 32 to a row, in order; the newest ones are in its own row.
+SELECT places FROM subject_leaf WHERE tag = :tag AND chunk >= :first AND chunk < :last ORDER BY chunk;
 
 -- name: cosigned_before$
 -- How many of these witnesses signed the checkpoint before; null where there is none.
@@ -14,15 +12,21 @@ SELECT (SELECT count(*) FROM cosignature s WHERE s.size = c.size AND s.vkey = AN
 FROM checkpoint c WHERE c.size < :size ORDER BY c.size DESC LIMIT 1;
 
 -- name: leaves
--- The entries of a subject's first records, in order.
-SELECT l.seq, e.entry FROM subject_leaf l JOIN log_entry e ON e.idx = l.idx
-WHERE l.subject_id = :subject_id AND l.seq < :n ORDER BY l.seq;
+-- Entries by their places, in the order asked.
+SELECT u.idx, e.entry
+FROM unnest(:places::bigint[]) WITH ORDINALITY AS u (idx, number)
+CROSS JOIN LATERAL (SELECT l.entry FROM log_entry l WHERE l.idx = u.idx OFFSET 0) e
+ORDER BY u.number;
 
 -- name: records
--- Records of a subject by their numbers, with their entries. A retired one has no body, and who retired it.
-SELECT l.idx, e.entry, r.rid, r.body, r.retired_by
-FROM subject_leaf l JOIN log_entry e ON e.idx = l.idx JOIN record r ON r.id = e.record_id
-WHERE l.subject_id = :subject_id AND l.seq >= :start AND l.seq < :end ORDER BY l.seq;
+-- Records by their places in the log, in the order asked, with their entries. A retired one has no body, and who retired it.
+SELECT u.idx, e.entry, e.rid, e.body, e.retired_by
+FROM unnest(:places::bigint[]) WITH ORDINALITY AS u (idx, number)
+CROSS JOIN LATERAL (
+    SELECT l.entry, r.rid, r.body, r.retired_by
+    FROM log_entry l JOIN record r ON r.id = l.record_id WHERE l.idx = u.idx OFFSET 0
+) e
+ORDER BY u.number;
 
 -- name: sealed
 -- Sealed personal fields with the wrapped keys that still exist.

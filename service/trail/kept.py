@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.trail.note import Checkpoint, Note, NoteError
@@ -11,6 +13,19 @@ from service.trail.note import Checkpoint, Note, NoteError
 
 class LogRefused(Exception):
     """The log may not go on as it is; the message says why, and what to do."""
+
+
+class Damaged(LogRefused):
+    """The tables of the log contradict one another: somebody else wrote in them. The message names the row."""
+
+
+@contextmanager
+def undamaged(what: str) -> Iterator[None]:
+    """Read tables of the log: what does not hold together is told of as Damaged, by what was read."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError) as fault:
+        raise Damaged(f"{what}: {fault or type(fault).__name__}") from fault
 
 
 class Kept:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from service.db import Reader
 from service.trail import stored
 from service.trail.entry import Genesis, Notice, decode, read_config
+from service.trail.kept import undamaged
 from service.trail.note import ED25519, KeyChange, Note, Signer, Vkey
 from service.trail.record import canonical, parse
 
@@ -52,8 +53,9 @@ def ranges(configs: Iterable[bytes]) -> list[KeyRange]:
 
 
 async def read(db: Reader) -> list[KeyRange]:
-    """The keys of the log as the database holds it; none before entry 0."""
-    return ranges([row["entry"] for row in await stored.sql.configs(db)])
+    """The keys of the log as the database holds it; none before entry 0. Raises Damaged."""
+    with undamaged("a config entry of log_entry"):
+        return ranges([row["entry"] for row in await stored.sql.configs(db)])
 
 
 def change(origin: str, old: Signer, new: Signer) -> Config:

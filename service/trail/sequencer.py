@@ -1,8 +1,9 @@
 """Brings records into the log, and signs what the log has become (trail-format section 12, stage 2 and publishing).
 
-`sequence` is one transaction: entries, subject trees, map and tiles are all there or none. `publish` signs only what is
-committed, and keeps the checkpoint on disk outside the database before anyone gets it. If we crash anywhere, the next turn
-goes on from what is committed: a record waits in `pending` until its entry is.
+`sequence` is one transaction: entries, subject trees, map and tiles are all there or none, and the map entry at the end says
+what the subjects are then. `publish` signs only what is committed, and keeps the checkpoint on disk outside the database
+before anyone gets it. If we crash anywhere, the next turn goes on from what is committed: a record waits in `pending` until
+its entry is.
 """
 
 from __future__ import annotations
@@ -10,24 +11,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import asyncpg
 import structlog
 
 from service.clock import Clock, to_us
-from service.db import DatabaseUnavailable, Db, Tx, queries
+from service.db import DatabaseUnavailable, Db, Reader, Tx, queries
 from service.settings import Settings
-from service.trail import beginning, logkeys, stored
-from service.trail.entry import Genesis, encode_config, encode_map
-from service.trail.growth import Edge, Growth, Pending, placed
-from service.trail.kept import Kept, LogRefused
+from service.trail import beginning, logkeys, rowed, stored
+from service.trail.entry import MAP, Genesis, encode_config
+from service.trail.growth import Growth, members_of
+from service.trail.kept import Damaged, Kept, LogRefused
 from service.trail.keys import TrailKeys
 from service.trail.logkeys import Config, KeyRange
-from service.trail.merkle import TILE_WIDTH, Frontier
-from service.trail.merkle import root as root_of
 from service.trail.note import Checkpoint, Note, Signer
+from service.trail.notices import InForce, due
 
 sql = queries(__file__)
 _log = structlog.get_logger("mandate.sequencer")
@@ -59,7 +60,6 @@ class Sequencer:
         edition: Callable[[], str],
         map_bits: int,
         mmd_us: int,
-        publish_seconds: float = 1.0,
     ) -> None:
         """`folder` is where the last checkpoint is kept. `map_bits`, `mmd_us` and `edition` count for a new log only.
 
@@ -67,6 +67,12 @@ class Sequencer:
         """
         self.on_publish: Callable[[], None] = lambda: None
         """Called when a checkpoint was published here; it must not block."""
+        self.on_turn: Callable[[bool], None] = lambda _stalled: None
+        """Called after each turn: whether the log may not go on as it is; it must not block."""
+        self.in_force: Callable[[], InForce] | None = None
+        """Which edition is in force now: what the log announces of editions; None announces nothing."""
+        self._announced: tuple[int, InForce] | None = None
+        self._unannounced = False
         self._db = db
         self._keys = keys
         self._clock = clock
@@ -74,12 +80,12 @@ class Sequencer:
         self.log_seeds = keys.log_seeds
         self._edition = edition
         self._new_log = (map_bits, mmd_us)
-        self._publish_seconds = publish_seconds
-        self._mapped_at = 0.0
         self._kept = Kept(folder / "checkpoint")
         self._signers = [Signer(origin, seed) for seed in self.log_seeds()]
         self._map: stored.StoredMap | None = None
+        self._began = 0
         self._updated = False
+        self._ready = False
         self._turn = asyncio.Lock()
         self._closing = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
@@ -100,7 +106,6 @@ class Sequencer:
             edition=edition,
             map_bits=settings.map_bits,
             mmd_us=settings.merge_seconds * 1_000_000,
-            publish_seconds=settings.publish_seconds,
         )
 
     # Start
@@ -119,7 +124,8 @@ class Sequencer:
             _log.warning("checkpoint.kept_anew", size=newest["size"], path=str(self._kept.path))
             self._kept.keep(newest["note"])
         while genesis is None:
-            await self.sequence()
+            if await self.sequence() is None:
+                await asyncio.sleep(_OVERTAKEN_SECONDS)
             async with self._db.read() as db:
                 genesis = await beginning.entry_0(db)
         beginning.refuse_other(genesis, self.origin, self._keys)
@@ -141,41 +147,43 @@ class Sequencer:
     async def run(self, seconds: float) -> None:
         """Take turns until closed. What fails is told of and tried again; a log that may not go on is told of each time."""
         building = asyncio.create_task(self._own_map().build(), name="map")
-        try:
-            await self._take_turns(seconds)
-        finally:
-            building.cancel()
-
-    async def _take_turns(self, seconds: float) -> None:
+        closing = asyncio.create_task(self._closing.wait(), name="sequencer closing")
+        await asyncio.wait((building, closing), return_when=asyncio.FIRST_COMPLETED)
+        self._ready = building.done()
+        building.cancel()
         while not self._closing.is_set():
-            due = time.monotonic() - self._mapped_at >= self._publish_seconds
-            try:
-                await self.once(publish=due and self._own_map().built)
-            except DatabaseUnavailable as gone:
-                _log.warning("sequencer", lost=str(gone))
-            except LogRefused as refused:
-                _log.critical("sequencer.refused", why=str(refused))
-            except Exception as error:  # noqa: BLE001 - a log that stops for ever is worse than one that tries again
-                _log.error("sequencer", exc_info=error)
-            try:
-                await asyncio.wait_for(self._closing.wait(), seconds)
-            except TimeoutError:
-                continue
+            since = time.monotonic()
+            await self._take_turn()
+            # From beginning to beginning, so that a long turn makes no record wait longer.
+            await asyncio.wait((closing,), timeout=max(0.0, seconds - (time.monotonic() - since)))
+        closing.cancel()
+
+    async def _take_turn(self) -> None:
+        stalled = True
+        try:
+            await self.once()
+            stalled = False
+        except DatabaseUnavailable as gone:
+            stalled = False
+            _log.warning("sequencer", lost=str(gone))
+        except LogRefused as refused:
+            _log.critical("sequencer.refused", why=str(refused))
+        except Exception as error:  # noqa: BLE001 - a log that stops for ever is worse than one that tries again
+            _log.critical("sequencer", exc_info=error)
+        self.on_turn(stalled)
 
     async def close(self) -> None:
         """End after the turn under way, and take a last one: a record that waits till the next start is late."""
         self._closing.set()
         if self._working is not None:
             await self._working
-            try:
-                await self.once(publish=self._own_map().built)
-            except (DatabaseUnavailable, LogRefused) as fault:
-                _log.warning("sequencer", unfinished=str(fault))
+            if self._ready:
+                await self._take_turn()
 
     # One turn
 
-    async def once(self, *, publish: bool) -> int:
-        """Log what waits; with `publish`, end the log with a map entry if it grew, and sign it. Returns records logged.
+    async def once(self) -> int:
+        """Log what waits, and sign the log if it grew or was quiet for an hour. Returns records logged.
 
         Raises DatabaseUnavailable, LogRefused.
         """
@@ -184,155 +192,133 @@ class Sequencer:
             while True:
                 async with self._db.read() as db:
                     found = await sql.waiting(db)
-                quiet_us = to_us(self._clock.now()) - found["mapped_us"]
-                grew = found["pending"] or found["size"] > found["mapped_size"]
-                due = publish and (grew or quiet_us >= HEARTBEAT_US)
-                if not found["pending"] and not due:
-                    break
-                taken = await self.sequence(map_entry=due)
-                if taken is None:
+                    self._unannounced = await self._has_notices(db, found["editions"])
+                quiet_us = to_us(self._clock.now()) - found["last_time_us"]
+                if found["pending"] or self._unannounced or not found["mapped"] or quiet_us >= HEARTBEAT_US:
+                    taken = await self.sequence()
+                else:
+                    taken = 0
+                await self.publish()
+                logged += taken or 0
+                if taken != BATCH:
                     return logged
-                logged += taken
-                if taken < BATCH:
-                    break
-            await self.publish()
-            return logged
 
-    async def sequence(self, *, map_entry: bool = False, config: Config | None = None) -> int | None:
-        """Log one batch of waiting records, and with `map_entry` the map entry that makes the log fit to be signed.
+    async def sequence(self, config: Config | None = None) -> int | None:
+        """Log one batch of waiting records, and the map entry that makes the log fit to be signed.
 
-        `config` makes a config entry, which stands behind the records.
+        `config` makes a config entry, which stands between them. In an empty database only entry 0 is written.
 
-        Returns how many records were logged; None where another sequencer is at work. One transaction.
+        Returns how many records were logged; None where another sequencer is at work. One transaction. Raises LogRefused
+        where somebody else wrote what stands in the way.
         """
+        if self._map is not None:
+            await self._map.build()
         try:
             async with self._db.transaction() as tx:
-                taken, mapped = await self._grow(tx, map_entry=map_entry, config=config)
+                taken, size = await self._grow(tx, config)
         except _Overtaken:
             self._forget()
             return None
         except asyncpg.UniqueViolationError as taken_before:
+            self._forget()
+            await self._refuse_forged(taken_before)
             # The other one wrote the same places before us.
             _log.warning("sequencer.overtaken", why=str(taken_before))
-            self._forget()
             return None
         except BaseException:
             self._forget()
             raise
-        if mapped:
-            self._mapped_at = time.monotonic()
-            if self._map is not None:
-                self._map.settle(mapped)
+        if self._map is not None and size:
+            self._map.settle(size)
         return taken
 
     async def add(self, config: Config) -> int:
         """Append a config entry and sign the log with it; return the size published. Raises as `once` does."""
-        while await self.sequence(config=config) is None:  # noqa: ASYNC110 - who overtook us is another process
-            await asyncio.sleep(_OVERTAKEN_SECONDS)
-        await self.once(publish=True)
-        return await self.publish()
+        async with self._turn:
+            while await self.sequence(config) is None:  # noqa: ASYNC110 - who overtook us is another process
+                await asyncio.sleep(_OVERTAKEN_SECONDS)
+            return await self.publish()
+
+    async def _has_notices(self, db: Reader, editions: int) -> bool:
+        """Whether notices are due; looked for only where an edition was adopted or came into force since."""
+        now = None if self.in_force is None else (editions, self.in_force())
+        if now is None or now == self._announced:
+            return False
+        if await due(db, now[1]):
+            return True
+        self._announced = now
+        return False
 
     def _forget(self) -> None:
         if self._map is not None and self._updated:
             self._map.forget()
-        self._updated = False
 
-    async def _grow(self, tx: Tx, *, map_entry: bool, config: Config | None) -> tuple[int, int]:
+    async def _refuse_forged(self, taken: asyncpg.UniqueViolationError) -> None:
+        """Raise LogRefused where a place was taken though the log did not move on: no sequencer wrote that row."""
+        async with self._db.read() as db:
+            state = await stored.sql.log_state(db)
+        if state["size"] == self._began:
+            said: Any = taken
+            raise LogRefused(
+                f"a row of {said.table_name} that no sequencer wrote stands where the log of {self._began} entries goes on "
+                f"({said.detail}): nothing more can be logged or signed; keep a copy of the row, find out who wrote it, "
+                "and let the owner of the tables delete it"
+            )
+
+    async def _grow(self, tx: Tx, config: Config | None) -> tuple[int, int]:
         """All of stage 2 inside one transaction; returns records taken, and the new size if it ends in a map entry."""
         self._updated = False
         if not await sql.try_lock(tx):
             raise _Overtaken
         state = await stored.sql.log_state(tx)
-        old = state["size"]
-        rows = [Pending(*row) for row in await sql.take_pending(tx, most=BATCH)]
-        growth = Growth(
-            Frontier.parse(state["frontier"]),
-            max(state["last_time_us"], to_us(self._clock.now())),
-            state["subjects"],
-        )
+        old = self._began = state["size"]
+        time_us = max(state["last_time_us"], to_us(self._clock.now()))
+        growth = Growth(stored.edge_of_log(state), time_us, state["subjects"])
         if old == 0:
-            growth.append(encode_config(0, growth.time_us, self._first_entry()))
-        if rows:
-            edges = await self._edges(tx, rows)
-            if len(rows) > _OFF_THE_LOOP:
-                await asyncio.to_thread(growth.append_records, rows, edges)
-            else:
+            growth.append(encode_config(0, time_us, self._first_entry()))
+            made = growth.grow()
+            taken = 0
+        elif self.genesis is None:
+            raise _Overtaken
+        else:
+            rows = await sql.take_pending(tx, most=BATCH)
+            taken = len(rows)
+            others, edges = await rowed.read(tx, (row["tags"] for row in rows), self._bits)
+            # Asked again under the lock: another sequencer may have written them since.
+            notices = await due(tx, self.in_force()) if self._unannounced and self.in_force else []
+            tree = self._own_map()
+            await tree.catch_up(tx, old)
+
+            def work() -> list[tuple[int, list[bytes]]]:
                 growth.append_records(rows, edges)
-            await self._keep_edges(tx, edges)
-            await tx.copy("subject_leaf", ("subject_id", "seq", "idx"), growth.subject_leaves)
-        if config is not None:
-            growth.append(encode_config(growth.size, growth.time_us, config(growth.size)))
-        mapped = {name: state[name] for name in ("mapped_size", "mapped_root", "mapped_us")}
-        if map_entry:
-            map_root = await self._keep_map(tx, state["mapped_size"], growth)
-            growth.append(encode_map(growth.size, growth.time_us, growth.subjects, map_root))
-            mapped = {
-                "mapped_size": growth.size,
-                "mapped_root": growth.frontier.root(),
-                "mapped_us": growth.time_us,
-            }
-        if not growth.entries:
-            return 0, 0
+                growth.settle(edges.values())
+                for notice in notices:
+                    growth.append(encode_config(growth.size, time_us, notice))
+                if config is not None:
+                    growth.append(encode_config(growth.size, time_us, config(growth.size)))
+                self._updated = True
+                now = [(edge.bucket, edge.tag, edge.held) for edge in edges.values()]
+                growth.append_map(tree.update(members_of(chain(others, now))))
+                return growth.grow()
+
+            made = await asyncio.to_thread(work) if taken > _OFF_THE_LOOP else work()
+            if not await rowed.keep(tx, edges.values()):
+                raise _Overtaken
+            if growth.chunks:
+                await tx.copy("subject_leaf", ("tag", "chunk", "places"), growth.chunks)
         await tx.copy("log_entry", ("idx", "record_id", "entry"), growth.entries)
-        await self._keep_tiles(tx, old, growth.leaves)
+        await rowed.keep_tiles(tx, made)
         moved = await sql.advance(
             tx,
             old=old,
             size=growth.size,
             frontier=growth.frontier.serialise(),
-            last_time_us=growth.time_us,
+            last_time_us=time_us,
             subjects=growth.subjects,
-            **mapped,
         )
         if moved != "UPDATE 1":
             raise _Overtaken
-        return len(rows), growth.size if map_entry else 0
-
-    async def _edges(self, tx: Tx, rows: list[Pending]) -> dict[bytes, Edge]:
-        tags = {tag for row in rows for tag in stored.split(row.tags)}
-        found = await sql.edges(tx, tags=list(tags))
-        return {row["tag"]: Edge(row["id"], Frontier.parse(row["frontier"])) for row in found}
-
-    async def _keep_edges(self, tx: Tx, edges: dict[bytes, Edge]) -> None:
-        fresh = [
-            (edge.number, tag, edge.frontier.size, edge.frontier.serialise())
-            for tag, edge in edges.items()
-            if edge.is_new
-        ]
-        if fresh:
-            await tx.copy("subject", ("id", "tag", "n", "frontier"), fresh)
-        moved = [edge for edge in edges.values() if not edge.is_new]
-        if moved:
-            await sql.keep_edges(
-                tx,
-                ids=[edge.number for edge in moved],
-                ns=[edge.frontier.size for edge in moved],
-                frontiers=[edge.frontier.serialise() for edge in moved],
-            )
-
-    async def _keep_map(self, tx: Tx, mapped_size: int, growth: Growth) -> bytes:
-        """Bring the buckets of all subjects touched since the last map entry up to date; return the map root."""
-        tree = self._own_map()
-        await tree.catch_up(tx, mapped_size)
-        earlier = await stored.sql.entries(tx, start=mapped_size, end=growth.size - len(growth.entries))
-        touched = stored.tags_of(
-            [*(row["entry"] for row in earlier), *(entry for _, _, entry in growth.entries)]
-        )
-        subjects = await sql.edges(tx, tags=list(touched))
-        bits = self._bits
-        changed = placed({row["tag"]: Frontier.parse(row["frontier"]) for row in subjects}, bits)
-        held = {
-            row["bucket"]: stored.members_of(row["members"])
-            for row in await stored.sql.buckets(tx, numbers=list(changed))
-        }
-        buckets = {
-            bucket: b"".join(part for pair in sorted((held.get(bucket, {}) | new).items()) for part in pair)
-            for bucket, new in sorted(changed.items())
-        }
-        if buckets:
-            await sql.keep_buckets(tx, numbers=list(buckets), members=list(buckets.values()))
-        self._updated = True
-        return tree.update(buckets)
+        return taken, growth.size if old else 0
 
     def _own_map(self) -> stored.StoredMap:
         if self._map is None:
@@ -345,44 +331,36 @@ class Sequencer:
             raise RuntimeError("start the sequencer first")
         return self.genesis.map_bits
 
-    async def _keep_tiles(self, tx: Tx, size: int, fresh: list[bytes]) -> None:
-        """Store the tiles that have become full, on every level; `size` and `fresh` as before and since."""
-        tiles: list[tuple[int, int, bytes, bytes]] = []
-        level = 0
-        while (size + len(fresh)) // TILE_WIDTH > size // TILE_WIDTH:
-            first, inside = divmod(size, TILE_WIDTH)
-            begun = (await stored.tile(tx, level, first))[:inside] if inside else []
-            hashes = begun + fresh
-            above: list[bytes] = []
-            for at in range(0, len(hashes) - TILE_WIDTH + 1, TILE_WIDTH):
-                full = hashes[at : at + TILE_WIDTH]
-                above.append(root_of(full))
-                tiles.append((level, first + len(above) - 1, above[-1], b"".join(full)))
-            size, fresh, level = first, above, level + 1
-        if tiles:
-            await tx.copy("log_tile", ("level", "n", "root", "hashes"), tiles)
-
     # Publishing
 
     async def publish(self) -> int:
-        """Sign the last map entry's tree if it is not signed yet; return the size that is published now.
+        """Sign the log if it ends in a map entry and is not signed yet; return the size that is published now.
 
         Only what is committed is signed, and it is on disk outside the database before anyone can get it.
         Raises LogRefused if the log was set back since.
         """
+        # Read before the database: another process may sign more in between.
+        kept = self._kept.read()
         async with self._db.read(snapshot=True) as db:
             state = await stored.sql.log_state(db)
             newest = await stored.sql.newest_checkpoint(db)
+            size = state["size"]
+            published = newest["size"] if newest is not None else 0
+            if published == size:
+                return published
+            last = await stored.sql.entries(db, start=size - 1, end=size)
             known = await logkeys.read(db)
-        size = state["mapped_size"]
-        if size == 0 or (newest is not None and newest["size"] >= size):
-            return newest["size"] if newest is not None else 0
-        kept = self._kept.read()
-        if kept is not None and state["size"] < kept.size:
+        if kept is not None and size < kept.size:
             raise LogRefused(
-                f"the database lost entries: it holds {state['size']}, but {kept.size} were signed; stop the service"
+                f"the database lost entries: it holds {size}, but {kept.size} were signed; stop the service"
             )
-        text = str(Checkpoint(self.origin, size, state["mapped_root"]))
+        if published > size:
+            raise Damaged(
+                f"checkpoint {published}: the log has {size} entries, no sequencer signed more; let the owner delete the row"
+            )
+        if not last or last[0]["entry"][0] != MAP:
+            return published
+        text = str(Checkpoint(self.origin, size, stored.edge_of_log(state).root()))
         note = str(Note(text, tuple(signer.sign(text) for signer in self.signers(known, size))))
         await asyncio.to_thread(self._kept.keep, note)
         async with self._db.transaction() as tx:

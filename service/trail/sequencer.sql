@@ -1,11 +1,13 @@
 -- name: try_lock$
--- One sequencer at a time; the lock ends with the transaction, also behind a pooler.
-SELECT pg_try_advisory_xact_lock(hashtextextended('mandate.sequencer', 0));
+-- One sequencer at a time; the lock ends with the transaction, also behind a pooler. A turn's statements are planned for its
+-- thousands of rows: a plan that is kept from when the tables held a few would walk through all of them.
+SELECT pg_try_advisory_xact_lock(hashtextextended('mandate.sequencer', 0)),
+    set_config('plan_cache_mode', 'force_custom_plan', true);
 
 -- name: waiting^
--- What a turn would find to do.
-SELECT EXISTS (SELECT FROM pending) AS pending, s.size, s.mapped_size, s.mapped_us,
-    coalesce((SELECT max(size) FROM checkpoint), 0) AS published
+-- What a turn would find to do: whether records wait, and whether the log ends in a map entry and so is fit to be signed.
+SELECT EXISTS (SELECT FROM pending) AS pending, s.last_time_us, (SELECT count(*) FROM edition) AS editions,
+    EXISTS (SELECT FROM log_entry WHERE idx = s.size - 1 AND substr(entry, 1, 1) = '\x02') AS mapped
 FROM log_state s;
 
 -- name: take_pending
@@ -15,27 +17,9 @@ WITH taken AS (
 )
 SELECT r.id, r.record_hash, r.tags FROM taken JOIN record r USING (id) ORDER BY r.id;
 
--- name: edges
--- Subjects by their tags.
-SELECT id, tag, frontier FROM subject WHERE tag = ANY(:tags::bytea[]);
-
--- name: keep_edges!
--- Move the right edges of subjects that were known already.
-UPDATE subject s SET n = u.n, frontier = u.frontier
-FROM unnest(:ids::bigint[], :ns::bigint[], :frontiers::bytea[]) AS u (id, n, frontier)
-WHERE s.id = u.id;
-
--- name: keep_buckets!
--- Put changed buckets in place.
-INSERT INTO map_bucket (bucket, members)
-SELECT * FROM unnest(:numbers::bigint[], :members::bytea[])
-ON CONFLICT (bucket) DO UPDATE SET members = excluded.members;
-
 -- name: advance!
 -- Move the log on from the size that was read, or nothing at all: a second sequencer ends here.
-UPDATE log_state
-SET size = :size, frontier = :frontier, last_time_us = :last_time_us, subjects = :subjects,
-    mapped_size = :mapped_size, mapped_root = :mapped_root, mapped_us = :mapped_us
+UPDATE log_state SET size = :size, frontier = :frontier, last_time_us = :last_time_us, subjects = :subjects
 WHERE size = :old;
 
 -- name: keep_checkpoint!

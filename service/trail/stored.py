@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from service.db import Db, Reader, queries
 from service.trail.entry import (
@@ -19,10 +20,12 @@ from service.trail.entry import (
     decode,
     empty_map,
 )
+from service.trail.kept import Damaged
 from service.trail.merkle import (
     EMPTY_ROOT,
     HASH_BYTES,
     TILE_WIDTH,
+    Frontier,
     MapTree,
     Subtree,
     blocks,
@@ -35,10 +38,17 @@ from service.trail.merkle import (
 sql = queries(__file__)
 _TILE_BITS = TILE_WIDTH.bit_length() - 1
 _TILES_AT_ONCE = 256
+_AT_ONCE = 20_000
+"""Buckets are brought into the map so many at a time: between two of these the transaction speaks again."""
 _READ_ALL = 200_000
 """So many entries behind, all buckets are read and not only those that changed."""
 
 Place = tuple[int, int]
+
+
+def batched(numbers: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+    """These numbers, so many at a time."""
+    return (numbers[at : at + most] for at in range(0, len(numbers), most))
 
 
 async def on_record(db: Db) -> bool:
@@ -47,26 +57,37 @@ async def on_record(db: Db) -> bool:
         return bool(await sql.on_record(reader))
 
 
+def edge_of_log(state: Mapping[str, Any]) -> Frontier:
+    """The right edge of the log tree, from the row of log_state. Raises Damaged where it is none."""
+    try:
+        return Frontier.parse(state["frontier"])
+    except ValueError:
+        raise Damaged("the row of log_state was changed: its edge is none of a tree") from None
+
+
 def split(hashes: bytes) -> list[bytes]:
     """The 32-byte hashes that stand one after another."""
     return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
 
 
 async def tile(db: Reader, level: int, number: int) -> list[bytes]:
-    """The hashes of one tile, as many as there are: 256 once it is full. Empty where the log does not reach."""
+    """The hashes of one tile, as many as there are: 256 once it is full. Empty where the log does not reach. Raises Damaged."""
     found = await sql.full_tiles(db, levels=[level], numbers=[number])
     if found:
         return split(found[0]["hashes"])
     start = number * TILE_WIDTH
     if level == 0:
         rows = await sql.entries(db, start=start, end=start + TILE_WIDTH)
+        for place, row in enumerate(rows, start):
+            if row["idx"] != place:
+                raise Damaged(f"log_entry {place}")
         return [leaf(row["entry"]) for row in rows]
     rows = await sql.tile_roots(db, level=level - 1, start=start, end=start + TILE_WIDTH)
     return [row["root"] for row in rows]
 
 
 async def log_hashes(db: Reader, subtrees: Iterable[Place]) -> list[bytes]:
-    """The roots of these (start, count) subtrees of the log tree, which must lie within the log."""
+    """The roots of these (start, count) subtrees of the log tree, which must lie within the log. Raises Damaged."""
     asked = [(start, list(blocks(start, start + count))) for start, count in subtrees]
     found: list[bytes] = []
     batch: list[list[tuple[int, int]]] = []
@@ -123,7 +144,10 @@ async def _roots(db: Reader, asked: Sequence[Sequence[tuple[int, int]]], wanted:
         for start, level in reversed(parts):
             floor, number = _tile_of(start, level)
             first = (start >> (floor * _TILE_BITS)) % TILE_WIDTH
-            hashes = tiles[floor, number][first : first + (1 << (level - floor * _TILE_BITS))]
+            width = 1 << (level - floor * _TILE_BITS)
+            hashes = tiles[floor, number][first : first + width]
+            if len(hashes) != width:
+                raise Damaged(f"log_tile {floor}/{number}")
             block = root(hashes)
             whole = block if whole is None else node(block, whole)
         found.append(EMPTY_ROOT if whole is None else whole)
@@ -131,24 +155,21 @@ async def _roots(db: Reader, asked: Sequence[Sequence[tuple[int, int]]], wanted:
 
 
 class StoredMap:
-    """The map as of one map entry: buckets from the database, the levels above them in memory (64 MB for 2^20).
+    """The map as of the end of the log: buckets from the subjects' rows, the levels above in memory (64 MB for 2^20).
 
     Not for two tasks at once.
     """
 
     def __init__(self, bits: int) -> None:
         """Nothing is made or read before `build` or `catch_up`."""
-        self._bits = bits
+        self.bits = bits
         self._tree: MapTree | None = None
         self._size = 0
 
-    @property
-    def built(self) -> bool:
-        """Whether `catch_up` has only changes to read: building takes seconds for 2^20 buckets."""
-        return self._tree is not None
-
     async def build(self) -> None:
-        """Make the empty map, without the database, in a thread that nobody waits for when the process ends."""
+        """Make the empty map if there is none, without the database, in a thread that nobody waits for at the end."""
+        if self._tree is not None:
+            return
         loop = asyncio.get_running_loop()
         made: asyncio.Future[MapTree] = loop.create_future()
 
@@ -157,7 +178,7 @@ class StoredMap:
                 made.set_result(tree)
 
         def make() -> None:
-            tree = MapTree(self._bits, empty_map(self._bits))
+            tree = MapTree(self.bits, empty_map(self.bits))
             with suppress(RuntimeError):  # the loop is closed: the process ends
                 loop.call_soon_threadsafe(hand_over, tree)
 
@@ -167,9 +188,10 @@ class StoredMap:
             self._tree, self._size = tree, 0
 
     async def catch_up(self, db: Reader, size: int) -> None:
-        """Bring it to the map entry that ends the log at `size`, the last one that `db` sees; 0: none yet.
+        """Bring it to the log of `size` entries, the one that `db` sees.
 
-        `db` must be a snapshot, or nobody else may be sequencing.
+        `db` must be a snapshot, or nobody else may be sequencing. Call `build` before the transaction begins: while it takes
+        its time the server would end a transaction that does nothing.
         """
         if self._tree is None or size < self._size:
             self.forget()
@@ -178,12 +200,17 @@ class StoredMap:
             leaves: dict[int, bytes] = {}
             async for row in db.walk(sql.all["every_bucket"].sql):
                 leaves[row["bucket"]] = bucket_leaf(row["bucket"], row["members"])
+                if len(leaves) == _AT_ONCE:
+                    await asyncio.to_thread(self._known.update, leaves)
+                    leaves = {}
             await asyncio.to_thread(self._known.update, leaves)
         elif size > self._size:
             rows = await sql.entries(db, start=self._size, end=size)
-            changed = {bucket_of(tag, self._bits) for tag in tags_of(row["entry"] for row in rows)}
-            buckets = await sql.buckets(db, numbers=list(changed))
-            self._known.update({row["bucket"]: bucket_leaf(row["bucket"], row["members"]) for row in buckets})
+            changed = {bucket_of(tag, self.bits) for tag in tags_of(row["entry"] for row in rows)}
+            for numbers in batched(sorted(changed), _AT_ONCE):
+                rows = await sql.buckets(db, numbers=numbers)
+                leaves = {row["bucket"]: bucket_leaf(row["bucket"], row["members"]) for row in rows}
+                await asyncio.to_thread(self._known.update, leaves)
         self._size = size
 
     def path(self, bucket: int) -> list[bytes]:
@@ -196,7 +223,7 @@ class StoredMap:
         return self._known.root()
 
     def settle(self, size: int) -> None:
-        """What was updated is committed, with a map entry that ends the log at `size`."""
+        """What was updated is committed; the log has `size` entries now."""
         self._size = size
 
     def forget(self) -> None:

@@ -1,6 +1,6 @@
 -- name: log_state^
 -- How far the log is.
-SELECT size, frontier, last_time_us, subjects, mapped_size, mapped_root, mapped_us FROM log_state;
+SELECT size, frontier, last_time_us, subjects FROM log_state;
 
 -- name: newest_checkpoint^
 -- The last checkpoint: as the log signed it, and with the lines of witnesses (a note holds 16 lines at most).
@@ -21,8 +21,10 @@ WHERE c.size = :size
 GROUP BY c.size, c.note;
 
 -- name: configs
--- Entry 0, key changes and notices. The condition is that of log_entry_config_idx.
-SELECT idx, entry FROM log_entry WHERE record_id IS NULL AND substr(entry, 1, 1) = '\x03' ORDER BY idx;
+-- Entry 0, key changes and notices. The condition is that of log_entry_config_idx; what was put behind the end is no entry.
+SELECT idx, entry FROM log_entry
+WHERE record_id IS NULL AND substr(entry, 1, 1) = '\x03' AND idx < (SELECT size FROM log_state)
+ORDER BY idx;
 
 -- name: entries
 -- Entries by their places in the log.
@@ -37,12 +39,13 @@ SELECT t.level, t.n, t.hashes FROM unnest(:levels::bigint[], :numbers::bigint[])
 SELECT root FROM log_tile WHERE level = :level AND n >= :start AND n < :end ORDER BY n;
 
 -- name: every_bucket
--- All buckets of the map that are not empty.
-SELECT bucket, members FROM map_bucket ORDER BY bucket;
+-- All buckets of the map that are not empty: tag and value of each member.
+SELECT bucket, string_agg(tag || substr(edge, 1, 32), ''::bytea ORDER BY tag) AS members FROM subject GROUP BY bucket ORDER BY bucket;
 
 -- name: buckets
 -- Buckets of the map by their numbers.
-SELECT bucket, members FROM map_bucket WHERE bucket = ANY(:numbers::bigint[]);
+SELECT bucket, string_agg(tag || substr(edge, 1, 32), ''::bytea ORDER BY tag) AS members FROM subject
+WHERE bucket = ANY(:numbers::bigint[]) GROUP BY bucket;
 
 -- name: on_record$
 -- Whether anything is on record.

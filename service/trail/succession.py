@@ -20,7 +20,6 @@ TABLES: Final = (
     "log_tile",
     "subject",
     "subject_leaf",
-    "map_bucket",
     "checkpoint",
     "cosignature",
 )
@@ -46,9 +45,7 @@ async def begin_anew(owner_dsn: str, time_us: int, body: bytes) -> str:
             data = encode_config(0, time_us, body)
             frontier = Frontier(1, [leaf(data)]).serialise()
             await connection.execute("INSERT INTO log_entry (idx, entry) VALUES (0, $1)", data)
-            await connection.execute(
-                "INSERT INTO log_state VALUES (true, 1, $1, $2, 0, 0, '', 0)", frontier, time_us
-            )
+            await connection.execute("INSERT INTO log_state VALUES (true, 1, $1, $2, 0)", frontier, time_us)
             return schema
     finally:
         await connection.close()
@@ -76,4 +73,7 @@ async def _move_aside(connection: asyncpg.Connection) -> str:
         await connection.execute(f"CREATE TABLE {here}.{table} (LIKE {schema}.{table} INCLUDING ALL)")
         for statement in (*triggers, *grants):
             await connection.execute(statement)
+        # Read by exports, and written by nobody.
+        await connection.execute(f"REVOKE INSERT, UPDATE ON {schema}.{table} FROM mandate_service")
+    await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO mandate_service")
     return schema

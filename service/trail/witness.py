@@ -28,6 +28,12 @@ from service.trail.note import COSIGNATURE, Checkpoint, Note, NoteError, Signer,
 KEY_FILE: Final = "witness.key"
 VKEY_FILE: Final = "witness.vkey"
 _TEXT = "text/plain; charset=utf-8"
+KEEP_BOTH: Final = (
+    "the log was forked, or rows of its tables were changed: keep what `mandate witness show` prints and the checkpoint that "
+    "was asked for, show both to the log's readers, and let an auditor find the true one: `mandate replay --policy trust.json "
+    "--checkpoint FILE`"
+)
+"""What to do where a log is none that goes on from what a witness cosigned."""
 
 
 class Answer(NamedTuple):
@@ -128,7 +134,8 @@ class Witness:
             try:
                 check_consistency(last.size, new.size, last.root, new.root, asked.proof)
             except ProofError as fault:
-                return Answer(422, f"{fault}\n")
+                said = f"{fault}, the one of {last.size} entries that this witness cosigned; {KEEP_BOTH}"
+                return Answer(422, f"{said}\n")
         signature = self._signer.cosign(note.text, int(self._now()))
         kept = Note(note.text, (*note.signatures, signature))
         keys.put(path, str(kept).encode(), lock)

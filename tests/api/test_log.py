@@ -13,8 +13,8 @@ import pytest
 from service.app import sequence_alone
 from service.db.pool import Tx
 from service.settings import Settings
+from service.trail import rowed, stored
 from service.trail import sequencer as sequencers
-from service.trail import stored
 from service.trail.kept import Kept, LogRefused
 from service.trail.merkle import Tree, leaf
 from service.trail.note import Checkpoint, Note, Signer, Vkey, signed_by
@@ -84,7 +84,7 @@ async def test_tiles_are_kept_on_every_level_however_the_log_grew(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """O3: with tiles of two hashes in place of 256, batches of any size fill tiles on all levels as they should."""
-    for module in (sequencers, stored):
+    for module in (rowed, stored):
         monkeypatch.setattr(module, "TILE_WIDTH", 2)
     monkeypatch.setattr(stored, "_TILE_BITS", 1)
     async with House.open(database.service_dsn, tmp_path) as house:
@@ -140,10 +140,10 @@ async def test_a_crash_after_any_statement_leaves_the_log_as_it_was_or_as_it_sho
         statements += 1
         with crash_after(statements) as said:
             try:
-                logged = await sequencer.sequence(map_entry=True)
+                logged = await sequencer.sequence()
             except ZeroDivisionError:
                 assert await dump(group.db) == before, said[-1]
-    assert statements > 12
+    assert statements > 8
     assert logged == 2
     await group.publish()
     await check(group)
@@ -152,7 +152,7 @@ async def test_a_crash_after_any_statement_leaves_the_log_as_it_was_or_as_it_sho
 async def test_a_crash_between_signing_and_storing_repeats_the_same_checkpoint(group: House) -> None:
     """O3: a checkpoint that is on disk but not yet in the database is made again, byte for byte the same."""
     sequencer: Sequencer = group.app.state.sequencer
-    await sequencer.sequence(map_entry=True)
+    await sequencer.sequence()
     with crash_after(1), pytest.raises(ZeroDivisionError):
         await sequencer.publish()
     kept = (group.app.state.settings.data / "checkpoint").read_text()
@@ -179,7 +179,7 @@ async def test_two_sequencers_at_once_do_no_harm(group: House, monkeypatch: pyte
             monkeypatch.setattr(sequencers.sql, "try_lock", no_lock)
         for turn in range(4):
             await asyncio.gather(*(mute(group, seconds=60 + turn + n) for n in range(3)))
-            await asyncio.gather(first.once(publish=True), second.once(publish=True), mute(group))
+            await asyncio.gather(first.once(), second.once(), mute(group))
         await group.publish()
         await check(group)
 
@@ -198,7 +198,7 @@ async def test_a_database_set_back_is_refused_with_a_cure(group: House, database
             await owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         await owner.execute("DELETE FROM checkpoint WHERE size > $1", size)
         await owner.execute("DELETE FROM log_entry WHERE idx >= $1", size)
-        await owner.execute("UPDATE log_state SET size = $1, mapped_size = $1", size)
+        await owner.execute("UPDATE log_state SET size = $1", size)
         with pytest.raises(LogRefused, match="restored from an older backup"):
             await another(group).start()
         await owner.execute("DELETE FROM checkpoint")
@@ -245,7 +245,7 @@ async def test_the_background_logs_and_signs_by_itself_also_without_prepared_sta
     database: Database, tmp_path: Path
 ) -> None:
     """O3: a serving house brings its acts into a signed log by itself, as behind a pooler too, and the last ones when it ends."""
-    quick = {"sequence_seconds": 0.01, "publish_seconds": 0.01, "statement_cache": 0}
+    quick = {"sequence_seconds": 0.01, "statement_cache": 0}
     async with House.open(database.service_dsn, tmp_path, **quick) as house:
         await house.has_group("g", "ann", ("ben",), ("dan",))
         await mute(house)
@@ -299,7 +299,6 @@ async def test_a_process_that_only_sequences_does_what_a_serving_one_leaves_to_i
         policies=group.app.state.settings.policies,
         pool_size=2,
         sequence_seconds=0.01,
-        publish_seconds=0.01,
     )
     working = asyncio.create_task(sequence_alone(settings))
     await mute(group)

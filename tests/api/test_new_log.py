@@ -17,10 +17,11 @@ from service.trail.beginning import entry_0
 from service.trail.kept import Kept, LogRefused
 from service.trail.note import Checkpoint, Note
 from service.trail.sequencer import Sequencer
-from service.trail.verify import verify_bundle
+from service.trail.verify import Verdict, verify_bundle
 from tests.conftest import Database
 from tests.kit import House
 from tests.logcheck import TABLES
+from tests.taking import export
 
 pytestmark = pytest.mark.anyio
 NEXT = "mandate.localhost/trail/2"
@@ -40,7 +41,7 @@ async def set_back(database: Database) -> None:
             await owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         await owner.execute("DELETE FROM checkpoint WHERE size > $1", size)
         await owner.execute("DELETE FROM log_entry WHERE idx >= $1", size)
-        await owner.execute("UPDATE log_state SET size = $1, mapped_size = $1", size)
+        await owner.execute("UPDATE log_state SET size = $1", size)
         for table in ("log_entry", "checkpoint"):
             await owner.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
     finally:
@@ -149,6 +150,52 @@ async def test_the_old_log_stays_whole_and_the_new_one_is_as_strict(
             await owner.execute("DELETE FROM ended_log_1.log_entry")
     finally:
         await owner.close()
+
+
+async def test_an_ended_log_is_still_exported_from_and_written_by_nobody(
+    house: House, database: Database, tmp_path: Path
+) -> None:
+    """O3: bundles of a log that was ended are made as of its last checkpoint, for its own trust file; beside the log that stands."""
+    await house.has_group("g", "ann", ("ben",), ("dan", "eve"))
+    for seconds in range(60, 95):
+        await mute(house, seconds)
+    await house.publish()
+    await asyncio.to_thread(begin_anew, settings(house, database, origin=NEXT))
+    old = house.app.state.settings.origin
+    async with House.reopen(database.service_dsn, house.app.state.settings.data, origin=NEXT) as later:
+        later.tokens, later._keys = house.tokens, house._keys
+        later.clock.advance(60)
+        await mute(later, 200)
+        await later.publish()
+
+        async def judged(bundle: bytes, log: str = "") -> Verdict:
+            (tmp_path / "bundle").write_bytes(bundle)
+            trust = await later.do("au", "GET", f"/v1/trust{log and '?log='}{log}")
+            (tmp_path / "trust").write_text(json.dumps(trust))
+            return verify_bundle(tmp_path / "bundle", policy=tmp_path / "trust")
+
+        for turn in range(2):
+            for log, n in ((old, 35), ("", 1)):
+                verdict = await judged(await export(later, "group:g", **({"log": log} if log else {})), log)
+                assert verdict.exit_code == 0, (turn, verdict.text("en"))
+                shown = json.loads((tmp_path / "bundle").read_bytes().splitlines()[0])
+                assert (shown["origin"], shown["range"]) == (log or NEXT, [0, n])
+        part = await export(later, "group:g", log=old, from_record=30, to_record=34)
+        assert (await judged(part, old)).exit_code == 0
+        none = await export(later, "person:nobody", log=old)
+        assert (await judged(none, old)).exit_code == 0
+        assert (await judged(part)).code == "E_ORIGIN"
+        public = await later.client.get(f"/.well-known/mandate-trust.json?log={old}")
+        assert (public.json()["origin"], public.json()["tag_keys"]) == (old, {})
+        asked = {"subject_type": "group", "subject_id": "g", "purpose": "case 17", "log": "else/1"}
+        await later.refused("unknown", "au", "POST", "/v1/trail-exports", asked)
+        await later.refused("unknown", "au", "GET", "/v1/trust?log=else/1")
+        for statement in ("INSERT INTO {0} SELECT * FROM {0}", "DELETE FROM {0}"):
+            for table in TABLES:
+                if table != "pending":
+                    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                        async with later.db.transaction() as tx:
+                            await tx.execute(statement.format(f"ended_log_1.{table}"))
 
 
 async def test_a_service_that_still_runs_signs_nothing_of_the_new_log(

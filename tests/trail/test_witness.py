@@ -128,6 +128,8 @@ def test_it_says_why_it_does_not_sign(witness: Witness, case: str) -> None:
     assert "—" not in answer.text
     if status == 409:
         assert (answer.text, answer.media) == ("5\n", "text/x.tlog.size")
+    if case == "a fork":
+        assert "mandate replay" in answer.text, "what to do next is said"
     assert [one.size for one in witness.seen()] == [5]
     assert witness.cosign(asked(5, 7)).status == 200
 

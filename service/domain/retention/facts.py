@@ -123,7 +123,10 @@ class Redactable(Gated, frozen=True, kw_only=True):
 
 
 class Retirable(Gated, frozen=True, kw_only=True):
-    """The entries from one place of the log to another: how many bodies are there, and how old the newest is."""
+    """The entries from one place of the log to another: how many bodies are there, and how old the newest is.
+
+    `notice` and `months`: the entry in which the log announced last how long bodies are kept, and what it said.
+    """
 
     table = "log_entry"
     key = ("start", "end")
@@ -134,6 +137,8 @@ class Retirable(Gated, frozen=True, kw_only=True):
     bodies: int
     newest_at: dt.datetime | None
     holds: list[str]
+    notice: int | None
+    months: int | None
 
     @classmethod
     async def found(cls, db: Any, keys: Sequence[tuple[str, ...]]) -> Mapping[tuple[str, ...], Self]:

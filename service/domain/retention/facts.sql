@@ -44,8 +44,9 @@ FROM record r
 WHERE r.rid = ANY(:rids::text[]) AND r.body IS NOT NULL;
 
 -- name: retirable^
--- Bodies of the entries from :start up to and without :end, and what holds any of them.
-SELECT s.size,
+-- Bodies of the entries from :start up to and without :end, what holds any of them, and the term that the log announced last:
+-- the newest notice retention.period, as canonical JSON in a config entry; the condition is that of log_entry_config_idx.
+SELECT s.size, n.notice, n.months,
     (SELECT count(*) FROM bodies_between(:start, :end)) AS bodies,
     (SELECT max(r.at) FROM bodies_between(:start, :end) b JOIN record r USING (id)) AS newest_at,
     ARRAY(
@@ -53,7 +54,13 @@ SELECT s.size,
             SELECT FROM bodies_between(:start, :end) b JOIN record r USING (id) WHERE position(h.tag IN r.tags) % 32 = 1
         )
     ) AS holds
-FROM log_state s;
+FROM log_state s LEFT JOIN LATERAL (
+    SELECT e.idx AS notice, substring(said.text FROM '"months":([0-9]{1,6})[,}]')::bigint AS months
+    FROM log_entry e CROSS JOIN LATERAL (SELECT encode(e.entry, 'escape') AS text) said
+    WHERE e.record_id IS NULL AND substr(e.entry, 1, 1) = '\x03' AND e.idx < s.size
+        AND said.text LIKE '%{"code":"retention.period","kind":"notice","p":%'
+    ORDER BY e.idx DESC LIMIT 1
+) n ON true;
 
 -- name: old_answers
 -- First answers from before an instant, the oldest first. They speak of requests, not of subjects: no hold covers them.

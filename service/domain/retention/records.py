@@ -107,7 +107,8 @@ class RedactField(Action, frozen=True, kw_only=True, tag="field.redact"):
 class RetireRecords(Action, frozen=True, kw_only=True, tag="record.retire"):
     """Delete the bodies of all records between two places of the log, once the published term is over for each.
 
-    Deletion records in between keep theirs: bundles rest on them.
+    Published is what the log itself announced: the record names the notice (format section 9.1). Deletion records in between
+    keep theirs: bundles rest on them.
     """
 
     own_record: ClassVar[bool] = True
@@ -138,15 +139,21 @@ class RetireRecords(Action, frozen=True, kw_only=True, tag="record.retire"):
         return staff.stand(here)
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `not_in_state` (nothing there, or beyond the end), `legal_hold`, `retention_runs`, `basis_missing`."""
+        """Refuses `not_in_state` (nothing there, or beyond the end), `legal_hold`, `basis_missing`, `retention_runs`.
+
+        The last also while the log has not announced the term of the edition in force (data: announced, months).
+        """
         found = here.get(Retirable, *self._key())
         if self.to_index > found.size or found.bodies == 0:
             raise Refusal(Code.NOT_IN_STATE, bodies=found.bodies, size=found.size)
         refuse_held(found.holds)
-        refuse_running(here, found.newest_at, here.policy.parameters.log_retention_months)
+        months = here.policy.parameters.log_retention_months
+        if found.months != months:
+            raise Refusal(Code.RETENTION_RUNS, announced=found.months, months=months)
+        refuse_running(here, found.newest_at, months)
         require_basis(self.legal_basis)
         return Change(
-            named=self.asked(),
+            named=self.asked() | {"notice": found.notice},
             basis=list(self.legal_basis),
             before={"bodies": found.bodies},
             after={"bodies": 0},
