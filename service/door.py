@@ -378,12 +378,15 @@ class Door:
                 asked.more = ()
                 self._waiting.append(asked)
             else:
-                self._deliver(asked, self._receipted(answer, records))
+                self._deliver(asked, self._receipted(asked, answer, records))
 
-    def _receipted(self, answer: Answer, records: Mapping[str, Written | bytes]) -> Answer:
-        """The answer with the receipt of its record, once that is committed: a member more, the same bytes each time."""
+    def _receipted(self, asked: Asked, answer: Answer, records: Mapping[str, Written | bytes]) -> Answer:
+        """The answer with the receipt of its record, once that is committed: a member more, the same bytes each time.
+
+        Time keeps no receipts, so none is signed for it.
+        """
         record = records.get(answer.record_id)
-        if record is None or self.receipts is None:
+        if record is None or self.receipts is None or asked.caller.kind == "sweep":
             return answer
         receipt = self.receipts.receipt(record) if isinstance(record, bytes) else self.receipts.of(record)
         if receipt is None:
@@ -395,7 +398,7 @@ class Door:
         """Record a refusal that only a constraint found."""
         try:
             answers, records, _ = await self._chain.run(lambda tx: self._set(tx, [asked], refusal=refusal))
-            self._deliver(asked, self._receipted(answers[id(asked)], records))
+            self._deliver(asked, self._receipted(asked, answers[id(asked)], records))
         except (DatabaseUnavailable, asyncpg.PostgresError):
             self._fail([asked], Refusal(Code.TRAIL_UNAVAILABLE))
 

@@ -2,8 +2,9 @@
 
 import logging
 import sys
+import time
 import traceback
-from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -73,7 +74,14 @@ def _frames(where: TracebackType | None) -> traceback.StackSummary:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    second, fraction = divmod(time.time_ns() // 1_000, 1_000_000)
+    return f"{_second(second)}.{fraction:06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(since_1970: int) -> str:
+    """A second in UTC; thousands of lines share one."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_1970))
 
 
 class _Lines(logging.Handler):

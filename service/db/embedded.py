@@ -87,7 +87,7 @@ class Embedded:
                 started = cls(folder, socket_folder, handle, user)
                 try:
                     if not _answers(socket_folder):
-                        _remove_stale_pid(folder)
+                        _leave_behind(folder)
                         _launch(folder, socket_folder, user, {**_PARAMETERS, **(parameters or {})})
                     started._furnish()
                 except BaseException:
@@ -270,13 +270,17 @@ def _answers(socket_folder: Path) -> bool:
     return _run(None, "pg_isready", "-q", "-h", socket_folder, "-t", 3).returncode == 0
 
 
-def _remove_stale_pid(folder: Path) -> None:
-    """Remove a postmaster.pid left by a power cut whose number now belongs to an unrelated process."""
+def _leave_behind(folder: Path) -> None:
+    """Wait for a server that is still on its way down; remove a postmaster.pid left by a power cut, whose number now
+    belongs to an unrelated process.
+    """
     pid_file = folder / "postmaster.pid"
     try:
         pid = int(pid_file.read_text(encoding="ascii").split("\n", 1)[0])
         process = psutil.Process(pid)
         ours = process.name().startswith("postgres") and Path(process.cwd()) == folder
+        if ours:
+            process.wait(START_SECONDS)
     except (FileNotFoundError, ValueError, psutil.Error):
         return
     if not ours:

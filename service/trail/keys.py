@@ -48,9 +48,10 @@ class TrailKeys:
     """All secrets of one trail, read once at start. Shows nothing of itself and cannot be pickled or copied.
 
     `keyring` holds the master key; `log_seed` and `receipt_seed` are 32-byte Ed25519 seeds, as they were at the start.
+    `tag` makes the 32-byte tag of a subject from its type and id; raises record.SubjectError. Section 3 of the trail format.
     """
 
-    __slots__ = ("_folder", "_remembered_tag", "_tag_keys", "keyring", "log_seed", "receipt_seed")
+    __slots__ = ("_folder", "_tag_keys", "keyring", "log_seed", "receipt_seed", "tag")
 
     def __init__(
         self, *, tag_keys: dict[str, bytes], master: bytes, log_seed: bytes, receipt_seed: bytes
@@ -65,7 +66,7 @@ class TrailKeys:
         self.receipt_seed = receipt_seed
         self._folder: Path | None = None
         self._tag_keys = dict(tag_keys)
-        self._remembered_tag = _remembering(self._tag_keys)
+        self.tag = _remembering(self._tag_keys)
 
     @classmethod
     def load_or_create(cls, folder: Path, *, may_create: bool) -> Self:
@@ -104,10 +105,6 @@ class TrailKeys:
         following = self._folder / NEXT_LOG_KEY
         seeds = [read_seed(following)] if following.exists() else []
         return list(dict.fromkeys((read_seed(self._folder / "log.key"), *seeds)))
-
-    def tag(self, subject_type: str, subject_id: str) -> bytes:
-        """The 32-byte tag of a subject. Raises record.SubjectError. Section 3 of the trail format."""
-        return self._remembered_tag(subject_type, subject_id)
 
     def tag_key(self, subject_type: str) -> bytes:
         """The secret 32-byte tag key of a type, for a reader who may ask about that type. Raises KeyError."""
