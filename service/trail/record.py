@@ -57,25 +57,12 @@ _SPACES = frozenset("\x20\xa0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(
 _SUBJECT_ID_BYTES = 256
 _DIGEST_BYTES = 32
 _LONGEST_INTEGER = len(str(-LARGEST_INTEGER))
-_MEMBERS = frozenset(
-    (
-        "v",
-        "id",
-        "ts_us",
-        "act",
-        "out",
-        "by",
-        "rule",
-        "policy",
-        "why",
-        "basis",
-        "p",
-        "sd",
-        "subj",
-        "links",
-        "req",
-    )
-)
+_OF_THE_ACT = ("v", "id", "ts_us", "act", "out", "by", "rule", "policy", "why", "basis")
+_MEMBERS = frozenset((*_OF_THE_ACT, "p", "sd", "subj", "links", "req"))
+_MOST_ORDERS = 1_024
+_MOST_KEYS = 64
+_orders: set[tuple[str, ...]] = set()
+"""Keys of objects, in their order, that were found to be right: the same few come in every record."""
 _BY_MEMBERS = frozenset(("kind", "standing", "tag"))
 _MAY_BE_NULL = (("rule", CODE), ("why", NAME), ("req", HEX_DIGEST))
 
@@ -226,9 +213,8 @@ def parse(data: bytes) -> Any:
 def _parse_plain(data: bytes) -> Any:
     """`parse` for plain text, as most of it is: ASCII without an escape. Raises ValueError for all else.
 
-    Such text is canonical if there is no white space between its strings, its keys are valid and rise, and
-    its numbers are integers spelled in the one way: nothing is left that could be spelled in another, so
-    nothing is encoded again. Brackets are counted for nesting: so many cannot be nested deeper.
+    Such text is canonical if there is no white space between its strings, its keys are valid and rise, and its
+    numbers are plain integers: nothing is left that could be spelled in another way. So few brackets nest no deeper.
     """
     if not data.isascii() or b"\\" in data:
         raise ValueError
@@ -241,12 +227,6 @@ def _parse_plain(data: bytes) -> Any:
     if end != len(text):
         raise ValueError
     return value
-
-
-_orders: set[tuple[str, ...]] = set()
-"""Keys of objects, in their order, that were found to be right: the same few come in every record."""
-_MOST_ORDERS = 1_024
-_MOST_KEYS = 64
 
 
 def _plain_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -265,7 +245,7 @@ def _plain_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _plain_integer(text: str) -> int:
     number = _integer(text)
-    if text == "-0" or not -LARGEST_INTEGER <= number <= LARGEST_INTEGER:
+    if (not number and text != "0") or not -LARGEST_INTEGER <= number <= LARGEST_INTEGER:
         raise ValueError
     return number
 
@@ -452,9 +432,7 @@ def _require_sorted(value: Any, pattern: re.Pattern[str], pointer: str) -> None:
         before = text
 
 
-def _require_texts(
-    items: Iterable[tuple[int | str, object]], pattern: re.Pattern[str], pointer: str
-) -> None:
+def _require_texts(items: Iterable[tuple[int | str, object]], pattern: re.Pattern[str], pointer: str) -> None:
     """Each of these (place or name, value) must be a text of this pattern."""
     matches = pattern.fullmatch
     for place, text in items:

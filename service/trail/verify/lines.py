@@ -61,8 +61,6 @@ class Lines:
                 raise Fault("E_LIMIT", line=count)
             digest.update(last)
             last = line
-        before = digest.hexdigest()
-        digest.update(last)
         self._seen = digest.digest()
         try:
             end = parse(last[:-1])
@@ -70,14 +68,13 @@ class Lines:
             raise Fault("E_TRUNCATED", line=count) from None
         if not last.endswith(b"\n") or not _is_line(end, "end") or end["lines"] != count - 1:
             raise Fault("E_TRUNCATED", line=count)
-        self._matches = end["sha256"] == before
+        self._end = end
 
     def _load(self) -> str:
         """The kind of the next line, empty after the last. Raises E_CANON and E_FORMAT."""
         if self._kind is not None:
             return self._kind
         raw = self._file.readline(LINE_BYTES + 1)
-        self._digest.update(raw)
         if not raw:
             self._kind = ""
             return ""
@@ -91,6 +88,8 @@ class Lines:
         kind = line.get("kind") if type(line) is dict else None
         if type(kind) is not str or not _is_line(line, kind):
             raise Fault("E_FORMAT", line=number)
+        if kind != "end":
+            self._digest.update(raw)
         self._kind, self._line = kind, line
         return kind
 
@@ -113,10 +112,11 @@ class Lines:
 
     def close(self) -> None:
         """Take the end line. Raises E_FORMAT if it is not last, E_TRUNCATED if the hash is not as it says."""
-        self.take("end")
+        end = self.take("end")
         if self._load():
             raise Fault("E_FORMAT", line=self.number + 1)
-        if not self._matches or self._digest.digest() != self._seen:
+        same = end == self._end and self._digest.digest() == self._seen
+        if not same or end["sha256"] != self._seen.hex():
             raise Fault("E_TRUNCATED", line=self.number)
 
 
@@ -124,5 +124,5 @@ def _is_line(line: Any, kind: str) -> bool:
     members = _LINE_MEMBERS.get(kind)
     if members is None or type(line) is not dict or line.keys() != members.keys() or line["kind"] != kind:
         return False
-    # Exact types, for a bool is an int.
-    return all([type(line[name]) in types for name, types in members.items()])
+    # Exactly these types: a bool is an int.
+    return all(type(line[name]) in types for name, types in members.items())

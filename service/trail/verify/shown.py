@@ -66,7 +66,6 @@ class Entries:
     def __init__(self, size: int) -> None:
         """`size` is that of the checkpoint."""
         self._size = size
-        self._highest = -1
         self.configs, self.maps, self.records, self.cited = self._kinds = (Shown(), Shown(), Shown(), Shown())
 
     def __iter__(self) -> Iterator[tuple[int, int, bytes]]:
@@ -94,20 +93,15 @@ class Entries:
             raise Fault("E_ENTRY", index=index, line=number)
         if entry.index != index or index >= self._size:
             raise Fault("E_INDEX", index=index, line=number)
-        if index > self._highest:
-            self._highest = index
-        else:
-            self._judge_place(index, number, shown)
+        for other in self._kinds:
+            # Mostly it lies above all of its kind, and there is nothing to search.
+            if other.indices and index <= other.indices[-1] and other.holds(index):
+                raise Fault("E_DUP_INDEX", index=index, line=number)
+        if shown.indices and index < shown.indices[-1]:
+            raise Fault("E_ORDER", index=index, line=number)
         digest = leaf(data)
         shown.add(entry, digest)
         return entry, digest
-
-    def _judge_place(self, index: int, number: int, shown: Shown) -> None:
-        """An index that is not above all shown so far. Raises E_DUP_INDEX, E_ORDER."""
-        if any(other.holds(index) for other in self._kinds):
-            raise Fault("E_DUP_INDEX", index=index, line=number)
-        if shown.indices and index < shown.indices[-1]:
-            raise Fault("E_ORDER", index=index, line=number)
 
 
 class History:
