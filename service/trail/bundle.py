@@ -8,10 +8,10 @@ the indices shown and the ids referred to stay in memory.
 from array import array
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -41,10 +41,8 @@ class BundleError(ValueError):
     """What is to be written cannot stand in a bundle, or not at this place."""
 
 
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
-class Shown(NamedTuple):
+@dataclass(slots=True)
+class Shown:
     """One record as the reader may see it.
 
     `record` is the bytes that were hashed, None if the record `gone` retired them. Every committed field is
@@ -55,8 +53,8 @@ class Shown(NamedTuple):
     index: int
     entry: bytes
     record: bytes | None
-    fields: Mapping[str, tuple[bytes, Any]] = _NOTHING
-    withheld: Mapping[str, str | None] = _NOTHING
+    fields: Mapping[str, tuple[bytes, Any]] = field(default_factory=dict)
+    withheld: Mapping[str, str | None] = field(default_factory=dict)
     gone: str | None = None
     said: Said | None = None
 
@@ -141,11 +139,11 @@ class BundleWriter:
         self._flush()
 
     def _record(self, kind: bytes, shown: Shown) -> None:
-        index, entry, record, opened, withheld, gone, said = shown
+        record, opened, withheld, gone = shown.record, shown.fields, shown.withheld, shown.gone
         body, fields = b"null", b"{}"
         if record is not None:
             body = b'"%b"' % b2a_base64(record, newline=False)
-            self._note(said or read_said(record))
+            self._note(shown.said or read_said(record))
         if withheld or gone:
             self.needed.update({by for by in (*withheld.values(), gone) if by is not None} - self._ids)
         if opened:
@@ -155,15 +153,15 @@ class BundleWriter:
             # Only personal values can be spelled in more than one way; all else is base64, digits and ids.
             validate(spelled, 1)
             fields = encoded(spelled)
-        self._shown.append(index)
+        self._shown.append(shown.index)
         # Put together from bytes: nearly all of a bundle is this line, and nearly all of the line is base64.
         self._put(
             b'{"entry":"%b","fields":%b,"gone":%b,"index":%d,"kind":"%b","record":%b,"withheld":%b}\n'
             % (
-                b2a_base64(entry, newline=False),
+                b2a_base64(shown.entry, newline=False),
                 fields,
                 _spell(gone) if gone else b"null",
-                index,
+                shown.index,
                 kind,
                 body,
                 _spell(dict(withheld)) if withheld else b"{}",

@@ -3,6 +3,7 @@ withheld.
 """
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -110,6 +111,6 @@ def test_what_cannot_stand_in_a_bundle_is_not_written():
         writer.record(Shown(1, b"", None, {"note": (bytes(32), "x" * 1_048_576)}))
     index = log.subject_indices[log.tag("group", "g1")][1]
     unknown = "01a0c450-6f84-7000-8000-0000000000ff"
-    log.shown[index] = log.shown[index]._replace(fields={}, withheld={"name": unknown})
+    log.shown[index] = replace(log.shown[index], fields={}, withheld={"name": unknown})
     with pytest.raises(BundleError):
         write_bundle(log, lambda _: None, ("group", "g1"))
