@@ -33,7 +33,7 @@ from service.trail.record import HEX_DIGEST, SUBJECT_TYPES, canonical
 
 _log = structlog.get_logger("mandate.exports")
 _IN_MEMORY = 4 << 20
-_CHUNK = 1 << 16
+_CHUNK = 1 << 18
 _PRIVATE = {"cache-control": "private, no-store"}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
 _ID = {"type": "string", "minLength": 1, "maxLength": 128}

@@ -6,7 +6,7 @@ the indices shown and the ids referred to stay in memory.
 """
 
 from array import array
-from bisect import insort
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,20 +18,22 @@ import msgspec
 from service.trail.entry import FORMAT
 from service.trail.merkle import gaps, prove_consistency, prove_leaves, prove_range
 from service.trail.note import to_base64
-from service.trail.record import canonical
+from service.trail.record import encoded, validate
 
 HASHES_IN_A_LINE: Final = 4_096
 LINE_BYTES: Final = 1_048_576
+_LINES_AT_ONCE = 32
 
 
-class _Named(msgspec.Struct):
-    """What of a record decides which others are cited."""
+class Said(msgspec.Struct):
+    """What of a record decides how it is shown, and which others are cited: its id, links and commitments."""
 
     id: str
     links: list[str]
+    sd: dict[str, str]
 
 
-_read = msgspec.json.Decoder(_Named).decode
+read_said = msgspec.json.Decoder(Said).decode
 _spell = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -39,13 +41,13 @@ class BundleError(ValueError):
     """What is to be written cannot stand in a bundle, or not at this place."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shown:
     """One record as the reader may see it.
 
     `record` is the bytes that were hashed, None if the record `gone` retired them. Every committed field is
     either in `fields`, with salt and value, or in `withheld`, with the id of the record that redacted it or
-    None.
+    None. `said`: what was read of `record` before, if it was.
     """
 
     index: int
@@ -54,6 +56,7 @@ class Shown:
     fields: Mapping[str, tuple[bytes, Any]] = field(default_factory=dict)
     withheld: Mapping[str, str | None] = field(default_factory=dict)
     gone: str | None = None
+    said: Said | None = None
 
 
 class BundleWriter:
@@ -62,8 +65,9 @@ class BundleWriter:
     def __init__(self, write: Callable[[bytes], object], size: int) -> None:
         """`write` takes the bytes; `size` is that of the checkpoint."""
         self._write = write
-        self._size = size
+        self.size = size
         self._digest = sha256()
+        self._held: list[bytes] = []
         self._lines = 0
         self._shown = array("Q")
         self._ids: set[str] = set()
@@ -103,19 +107,20 @@ class BundleWriter:
 
     def record(self, shown: Shown) -> None:
         """A record of the range; all of them in order."""
-        self._record("record", shown)
+        self._record(b"record", shown)
 
     def cited(self, shown: Shown) -> None:
         """A record outside the range to which something shown refers; by index."""
-        self._record("cited", shown)
+        self._record(b"cited", shown)
 
     def gaps(self) -> Iterator[tuple[int, int]]:
         """The subtrees (start, count) of the log whose hashes `nodes` must be given, in this order."""
-        return ((start, count) for start, count, shown in gaps(self._shown, self._size) if not shown)
+        return ((start, count) for start, count, shown in gaps(self.shown(), self.size) if not shown)
 
     def shown(self) -> Sequence[int]:
         """The log indices shown so far, increasing."""
-        return self._shown
+        # Lines of one kind come by index, but kinds overlap.
+        return sorted(self._shown)
 
     def nodes(self, hashes: Iterable[bytes]) -> None:
         """The multi-proof."""
@@ -129,48 +134,70 @@ class BundleWriter:
 
     def end(self) -> None:
         """The last line."""
+        self._flush()
         self._line("end", lines=self._lines, sha256=self._digest.hexdigest())
+        self._flush()
 
-    def _record(self, kind: str, shown: Shown) -> None:
-        fields = {
-            name: {"salt": to_base64(salt), "value": value} for name, (salt, value) in shown.fields.items()
-        }
-        body = None if shown.record is None else to_base64(shown.record)
-        deleting = {by for by in (*shown.withheld.values(), shown.gone) if by is not None}
-        if shown.record is not None:
-            record = _read(shown.record)
-            self._ids.add(record.id)
-            self.needed.discard(record.id)
-            self.linked.discard(record.id)
-            self.linked.update(link for link in record.links if link not in self._ids)
-        self.needed.update(deleting - self._ids)
-        self._entry(
-            kind,
-            shown.index,
-            shown.entry,
-            fields=fields,
-            gone=shown.gone,
-            record=body,
-            withheld=dict(shown.withheld),
+    def _record(self, kind: bytes, shown: Shown) -> None:
+        record, opened, withheld, gone = shown.record, shown.fields, shown.withheld, shown.gone
+        body, fields = b"null", b"{}"
+        if record is not None:
+            body = b'"%b"' % b2a_base64(record, newline=False)
+            self._note(shown.said or read_said(record))
+        if withheld or gone:
+            self.needed.update({by for by in (*withheld.values(), gone) if by is not None} - self._ids)
+        if opened:
+            spelled = {
+                name: {"salt": to_base64(salt), "value": value} for name, (salt, value) in opened.items()
+            }
+            # Only personal values can be spelled in more than one way; all else is base64, digits and ids.
+            validate(spelled, 1)
+            fields = encoded(spelled)
+        self._shown.append(shown.index)
+        # Put together from bytes: nearly all of a bundle is this line, and nearly all of the line is base64.
+        self._put(
+            b'{"entry":"%b","fields":%b,"gone":%b,"index":%d,"kind":"%b","record":%b,"withheld":%b}\n'
+            % (
+                b2a_base64(shown.entry, newline=False),
+                fields,
+                _spell(gone) if gone else b"null",
+                shown.index,
+                kind,
+                body,
+                _spell(dict(withheld)) if withheld else b"{}",
+            )
         )
 
+    def _note(self, said: Said) -> None:
+        """A record is shown: its id is no longer needed, those it links to are linked."""
+        ids = self._ids
+        ids.add(said.id)
+        self.needed.discard(said.id)
+        self.linked.discard(said.id)
+        if said.links:
+            self.linked.update([link for link in said.links if link not in ids])
+
     def _entry(self, kind: str, index: int, entry: bytes, **members: Any) -> None:
-        # Lines of one kind come by index, but kinds overlap.
-        if self._shown and index <= self._shown[-1]:
-            insort(self._shown, index)
-        else:
-            self._shown.append(index)
+        self._shown.append(index)
         self._line(kind, entry=to_base64(entry), index=index, **members)
 
     def _line(self, kind: str, **members: Any) -> None:
-        said = {"kind": kind, **members}
-        # Only personal values can be spelled in more than one way; all else is base64, digits and ids.
-        line = (canonical(said) if members.get("fields") else _spell(said)) + b"\n"
+        self._put(_spell({"kind": kind, **members}) + b"\n")
+
+    def _put(self, line: bytes) -> None:
         if len(line) > LINE_BYTES:
-            raise BundleError(f"a line of kind {kind} would be longer than {LINE_BYTES} bytes")
+            raise BundleError(f"line {self._lines + 1} would be longer than {LINE_BYTES} bytes")
         self._lines += 1
-        self._digest.update(line)
-        self._write(line)
+        self._held.append(line)
+        if len(self._held) >= _LINES_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Hash and write what is held: for many lines at once this costs less than line by line."""
+        data = b"".join(self._held)
+        self._held.clear()
+        self._digest.update(data)
+        self._write(data)
 
 
 class Source(Protocol):

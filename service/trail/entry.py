@@ -6,6 +6,7 @@ The standalone verifier ships this file, so it imports the pure files of the tra
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from itertools import chain
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -40,6 +41,8 @@ _BUCKET_HEAD = Struct(">BII")
 LONGEST_ENTRY: Final = _CONFIG_HEAD.size + CONFIG_BYTES
 MEMBER_BYTES: Final = 2 * HASH_BYTES
 """Bytes of one member of a bucket: tag and value."""
+
+_BUCKETS_AT_ONCE = 4_096
 
 _GENESIS_MEMBERS = frozenset(
     (
@@ -188,9 +191,12 @@ def bucket_leaf(bucket: int, members: bytes) -> bytes:
 
 def empty_map(bits: int) -> bytearray:
     """The leaves of 2^bits empty buckets, one after another: what a new map tree is made from."""
-    leaves = bytearray(HASH_BYTES << bits)
-    for bucket in range(1 << bits):
-        leaves[bucket * HASH_BYTES : (bucket + 1) * HASH_BYTES] = bucket_leaf(bucket, b"")
+    # As `bucket_leaf`, written out: a million calls of it take a second.
+    head, count = b"\x00\x11", bytes(4)
+    leaves = bytearray()
+    for start in range(0, 1 << bits, _BUCKETS_AT_ONCE):
+        buckets = range(start, min(start + _BUCKETS_AT_ONCE, 1 << bits))
+        leaves += b"".join([sha256(head + one.to_bytes(4, "big") + count).digest() for one in buckets])
     return leaves
 
 

@@ -12,11 +12,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from service.db import Db, Reader, queries
 from service.trail import ended, stored
-from service.trail.bundle import BundleWriter, Shown
+from service.trail.bundle import BundleWriter, Shown, read_said
 from service.trail.entry import bucket_of
 from service.trail.fields import SealError, open_sealed
 from service.trail.growth import PLACE_BYTES, PLACES, tree_of
@@ -28,21 +26,14 @@ from service.trail.note import LARGEST_SIZE, Checkpoint, Note, Vkey, to_base64
 sql = queries(__file__)
 _FIELD_PURPOSE = "record.field"
 _AT_ONCE = 500
-"""Records are read so many at a time; between two of these others have their turn."""
+"""Records are read so many at a time."""
+_LINES_AT_ONCE = 100
+"""After so many lines others have their turn, the connection among them: it takes in what is read ahead."""
 _LEAVES_AT_ONCE = 4_000
 _ATTEMPTS = 100
 _PAUSE_SECONDS = 0.05
 _COSIGNED_SECONDS = 3.0
 """How long an export waits for witnesses to sign the newest checkpoint, where they signed the one before it."""
-
-
-class _Fields(msgspec.Struct):
-    """The commitments of a record."""
-
-    sd: dict[str, str]
-
-
-_read = msgspec.json.Decoder(_Fields).decode
 
 
 class NotPublished(Exception):
@@ -75,20 +66,12 @@ class UnknownLog(Exception):
 
 
 class _Tree(NamedTuple):
-    """A subject: how many records it has, and the places of the newest, as its row holds them."""
+    """A subject: how many records it has, their root, and the places of the newest, as its row holds them."""
 
     tag: bytes
     n: int
-    tail: bytes
-
-
-class _Known(NamedTuple):
-    """The subject as of the checkpoint: its records and root, and the blocks around the range."""
-
-    n: int
     root: bytes
-    left: list[bytes]
-    right: list[bytes]
+    tail: bytes
 
 
 class Exporter:
@@ -165,12 +148,14 @@ class Exporter:
         size = checkpoint.size
         tag = self._keys.tag(*asked.subject)
         edge = await sql.edge(db, bucket=bucket_of(tag, held.bits), tag=tag)
-        tree = None if edge is None else _Tree(tag, *tree_of(edge))
+        tree = None if edge is None else _Tree(tag, *tree_of(tag, edge))
         n = 0 if tree is None else tree.n
         a, b = asked.span or (0, n)
         if not a <= b <= n:
             raise OutsideTrail(n)
-        known = None if tree is None else await _known(db, tree, a, b)
+        left, right = (
+            ([], []) if tree is None else (await _sides(db, tree, 0, a), await _sides(db, tree, b, n))
+        )
         writer = BundleWriter(write, size)
         writer.bundle(checkpoint.origin, *asked.subject, a, b)
         writer.checkpoint(note)
@@ -180,42 +165,51 @@ class Exporter:
         if asked.old_size is not None and asked.old_size < size:
             writer.consistency(asked.old_size, await stored.consistency(db, asked.old_size, size))
         await _map_line(db, writer, held, tag, size)
-        if tree is not None and known is not None:
-            writer.subject(known.n, known.root, known.left, known.right)
-            async for shown in self._records(db, size, tree, a, b, opened=asked.opened):
-                writer.record(shown)
+        if tree is not None:
+            writer.subject(n, tree.root, left, right)
+            await self._records(db, writer, tree, a, b, opened=asked.opened)
             await self._cite(db, writer, size)
         writer.nodes(await stored.log_hashes(db, writer.gaps()))
         writer.end()
 
     async def _records(
-        self, db: Reader, size: int, tree: _Tree, a: int, b: int, *, opened: bool
-    ) -> AsyncIterator[Shown]:
-        known: Sequence[int] = ()
-        for start in range(a, b, _AT_ONCE):
-            if not known:
-                known = await _places(db, tree, start, min(b, start + _LEAVES_AT_ONCE))
-            places, known = known[:_AT_ONCE], known[_AT_ONCE:]
-            rows = await sql.records(db, places=places)
-            _refuse_missing("record of log_entry", places, rows)
-            for shown in await self._shown(db, rows, size, opened=opened):
-                yield shown
-            await asyncio.sleep(0)
+        self, db: Reader, writer: BundleWriter, tree: _Tree, a: int, b: int, *, opened: bool
+    ) -> None:
+        """Write records a to b - 1. While some are written, the database looks up those that follow."""
+        batches = _batches(db, tree, a, b)
+        ahead = asyncio.create_task(anext(batches, None))
+        try:
+            while (rows := await ahead) is not None:
+                found = await self._shown(db, rows, writer.size, opened=opened)
+                ahead = asyncio.create_task(anext(batches, None))
+                for number, shown in enumerate(found, 1):
+                    writer.record(shown)
+                    if number % _LINES_AT_ONCE == 0:
+                        await asyncio.sleep(0)
+        finally:
+            # Nothing may still be reading when the connection is given back.
+            ahead.cancel()
+            await asyncio.wait([ahead])
 
     async def _shown(self, db: Reader, rows: Sequence[Any], size: int, *, opened: bool) -> list[Shown]:
         """The records as the reader may see them. A deletion that is not yet in the log cannot be named: so null stands there."""
-        fields = await self._opened(db, rows) if opened else {}
+        heard = [(row, None if row["body"] is None else read_said(row["body"])) for row in rows]
+        committed = [row["rid"] for row, said in heard if said is not None and said.sd]
+        fields = await self._opened(db, committed) if opened and committed else {}
         deleted: dict[str, dict[str, str]] = {}
-        for row in await sql.deleted(db, rids=[row["rid"] for row in rows], size=size):
+        for row in await sql.deleted(db, rids=committed, size=size) if committed else ():
             deleted.setdefault(row["record_id"], {})[row["name"]] = row["deleted_by"]
         found: list[Shown] = []
-        for row in rows:
-            if row["body"] is None:
-                found.append(Shown(row["idx"], row["entry"], None, gone=row["retired_by"]))
-                continue
-            shown, by = fields.get(row["rid"], {}), deleted.get(row["rid"], {})
-            withheld = {name: by.get(name) for name in _read(row["body"]).sd.keys() - shown.keys()}
-            found.append(Shown(row["idx"], row["entry"], row["body"], shown, withheld))
+        for row, said in heard:
+            index, entry, rid, body, retired_by = row
+            if said is None:
+                found.append(Shown(index, entry, None, gone=retired_by))
+            elif not said.sd:
+                found.append(Shown(index, entry, body, said=said))
+            else:
+                shown, by = fields.get(rid, {}), deleted.get(rid, {})
+                withheld = {name: by.get(name) for name in said.sd.keys() - shown.keys()}
+                found.append(Shown(index, entry, body, shown, withheld, said=said))
         return found
 
     async def _cite(self, db: Reader, writer: BundleWriter, size: int) -> None:
@@ -228,9 +222,9 @@ class Exporter:
         if writer.needed:
             raise NotPublished
 
-    async def _opened(self, db: Reader, rows: Sequence[Any]) -> dict[str, dict[str, tuple[bytes, Any]]]:
+    async def _opened(self, db: Reader, rids: Sequence[str]) -> dict[str, dict[str, tuple[bytes, Any]]]:
         """Salt and value of the personal fields that still can be opened, by record and name."""
-        sealed = await sql.sealed(db, rids=[row["rid"] for row in rows])
+        sealed = await sql.sealed(db, rids=rids)
         fields: dict[str, dict[str, tuple[bytes, Any]]] = {}
         for row in sealed:
             tag = self._keys.tag(row["key_type"], row["key_id"])
@@ -272,29 +266,37 @@ def _refuse_missing(what: str, places: Sequence[int], rows: Sequence[Any]) -> No
         raise Damaged(f"{what} {min(missing, default=places[0])}")
 
 
-async def _known(db: Reader, tree: _Tree, a: int, b: int) -> _Known:
-    """Read the subject's tree once, leaf by leaf: its root, and the roots of the blocks before a and from b on."""
-    n = tree.n
-    whole = Frontier()
-    ends = {start + (1 << level): [start, level] for start, level in [*blocks(0, a), *blocks(b, n)]}
-    sides: dict[int, bytes] = {}
+async def _batches(db: Reader, tree: _Tree, a: int, b: int) -> AsyncIterator[Sequence[Any]]:
+    """Rows of records a to b - 1 of a subject, some at a time. Raises Damaged where one is missing."""
+    known: Sequence[int] = ()
+    for start in range(a, b, _AT_ONCE):
+        if not known:
+            known = await _places(db, tree, start, min(b, start + _LEAVES_AT_ONCE))
+        places, known = known[:_AT_ONCE], known[_AT_ONCE:]
+        rows = await sql.records(db, places=places)
+        _refuse_missing("log_entry", places, rows)
+        for row in rows:
+            if row["rid"] is None:
+                raise Damaged(f"record of log_entry {row['idx']}")
+        yield rows
+
+
+async def _sides(db: Reader, tree: _Tree, start: int, end: int) -> list[bytes]:
+    """The roots of the blocks of a subject's tree from one record to before another, read leaf by leaf."""
+    ends = {at + (1 << level) for at, level in blocks(start, end)}
+    found: list[bytes] = []
     block = Frontier()
-    for start in range(0, n, _LEAVES_AT_ONCE):
-        places = await _places(db, tree, start, min(n, start + _LEAVES_AT_ONCE))
+    for first in range(start, end, _LEAVES_AT_ONCE):
+        places = await _places(db, tree, first, min(end, first + _LEAVES_AT_ONCE))
         rows = await sql.leaves(db, places=places)
         _refuse_missing("log_entry", places, rows)
-        for number, row in enumerate(rows, start):
-            digest = leaf(row["entry"])
-            whole.append(digest)
-            if not a <= number < b:
-                block.append(digest)
-                if whole.size in ends:
-                    sides[ends[whole.size][0]] = block.root()
-                    block = Frontier()
+        for number, row in enumerate(rows, first + 1):
+            block.append(leaf(row["entry"]))
+            if number in ends:
+                found.append(block.root())
+                block = Frontier()
         await asyncio.sleep(0)
-    left = [sides[start] for start, _ in blocks(0, a)]
-    right = [sides[start] for start, _ in blocks(b, n)]
-    return _Known(n, whole.root(), left, right)
+    return found
 
 
 async def inclusion(db: Reader, record_id: str, asked: int | None = None) -> dict[str, Any] | None:

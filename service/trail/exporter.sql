@@ -19,12 +19,13 @@ CROSS JOIN LATERAL (SELECT l.entry FROM log_entry l WHERE l.idx = u.idx OFFSET 0
 ORDER BY u.number;
 
 -- name: records
--- Records by their places in the log, in the order asked, with their entries. A retired one has no body, and who retired it.
+-- Records by their places in the log, in the order asked, with their entries. A retired one has no body, and who retired it;
+-- where the record itself is missing all is null but the entry.
 SELECT u.idx, e.entry, e.rid, e.body, e.retired_by
 FROM unnest(:places::bigint[]) WITH ORDINALITY AS u (idx, number)
 CROSS JOIN LATERAL (
     SELECT l.entry, r.rid, r.body, r.retired_by
-    FROM log_entry l JOIN record r ON r.id = l.record_id WHERE l.idx = u.idx OFFSET 0
+    FROM log_entry l LEFT JOIN record r ON r.id = l.record_id WHERE l.idx = u.idx OFFSET 0
 ) e
 ORDER BY u.number;
 

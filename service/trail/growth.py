@@ -83,10 +83,15 @@ class Edge:
         ]
 
 
-def tree_of(held: bytes) -> tuple[int, bytes]:
-    """How many records a subject has, and the places of the newest, by its `subject.edge`. Raises Damaged."""
-    size = Edge(0, b"", None, held).size
-    return size, held[_HASHES_AT + HASH_BYTES * size.bit_count() :]
+def tree_of(tag: bytes, held: bytes) -> tuple[int, bytes, bytes]:
+    """How many records a subject has, their root, and the places of the newest, by its `subject.edge`. Raises Damaged."""
+    size = Edge(0, tag, None, held).size
+    end = _HASHES_AT + HASH_BYTES * size.bit_count()
+    hashes = [held[at : at + HASH_BYTES] for at in range(_HASHES_AT, end, HASH_BYTES)]
+    root = Frontier(size, hashes).root()
+    if not size or subject_value(tag, size, root) != held[:HASH_BYTES]:
+        raise Damaged(f"the row of subject {tag.hex()} was changed: its value is not that of its tree")
+    return size, root, held[end:]
 
 
 class Growth:

@@ -13,6 +13,7 @@ HASH_BYTES: Final = 32
 SIZE_BYTES: Final = 8
 EMPTY_ROOT: Final = sha256(b"").digest()
 TILE_WIDTH: Final = 256
+_BYTES_AT_ONCE = 2**18
 
 Subtree = Callable[[int, int], bytes]
 """Answers (start, count) with the root of that subtree."""
@@ -391,9 +392,10 @@ class MapTree:
         self._levels = [bytearray(leaves)]
         for _ in range(bits):
             below = self._levels[-1]
-            level = bytearray(len(below) // 2)
-            for at in range(0, len(level), HASH_BYTES):
-                level[at : at + 32] = sha256(b"\x01" + below[2 * at : 2 * at + 64]).digest()
+            level = bytearray()
+            for start in range(0, len(below), _BYTES_AT_ONCE):
+                pairs = range(start, min(start + _BYTES_AT_ONCE, len(below)), 2 * HASH_BYTES)
+                level += b"".join([sha256(b"\x01" + below[at : at + 64]).digest() for at in pairs])
             self._levels.append(level)
 
     def update(self, buckets: Mapping[int, bytes]) -> None:

@@ -9,6 +9,7 @@ import hmac
 import json
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NoReturn, Self
 
@@ -56,26 +57,14 @@ _SPACES = frozenset("\x20\xa0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(
 _SUBJECT_ID_BYTES = 256
 _DIGEST_BYTES = 32
 _LONGEST_INTEGER = len(str(-LARGEST_INTEGER))
-_MEMBERS = frozenset(
-    (
-        "v",
-        "id",
-        "ts_us",
-        "act",
-        "out",
-        "by",
-        "rule",
-        "policy",
-        "why",
-        "basis",
-        "p",
-        "sd",
-        "subj",
-        "links",
-        "req",
-    )
-)
+_OF_THE_ACT = ("v", "id", "ts_us", "act", "out", "by", "rule", "policy", "why", "basis")
+_MEMBERS = frozenset((*_OF_THE_ACT, "p", "sd", "subj", "links", "req"))
+_MOST_ORDERS = 1_024
+_MOST_KEYS = 64
+_orders: set[tuple[str, ...]] = set()
+"""Keys of objects, in their order, that were found to be right: the same few come in every record."""
 _BY_MEMBERS = frozenset(("kind", "standing", "tag"))
+_MAY_BE_NULL = (("rule", CODE), ("why", NAME), ("req", HEX_DIGEST))
 
 
 class ProfileError(ValueError):
@@ -183,13 +172,18 @@ _encode = json.JSONEncoder(
 ).encode
 
 
+def encoded(value: object) -> bytes:
+    """As `canonical`, for a value that is known to be inside the profile: a part of what `parse` returned."""
+    return _encode(value).encode()
+
+
 def canonical(value: object) -> bytes:
     """The one encoding of `value`, in UTF-8.
 
     Raises ProfileError with the reason and the place if the value is outside the profile. Section 2.
     """
     validate(value)
-    return _encode(value).encode()
+    return encoded(value)
 
 
 def parse(data: bytes) -> Any:
@@ -197,6 +191,10 @@ def parse(data: bytes) -> Any:
 
     Arrays come back as lists. Raises ProfileError for anything else, whatever the bytes are. Section 2.
     """
+    try:
+        return _parse_plain(data)
+    except ValueError:
+        pass  # not plain, or wrong: what follows accepts all that is right, and names what is wrong
     try:
         value = _decode(data.decode())
     except ProfileError:
@@ -210,6 +208,46 @@ def parse(data: bytes) -> Any:
     if canonical(value) != data:
         raise ProfileError("not the canonical encoding of what it says")
     return value
+
+
+def _parse_plain(data: bytes) -> Any:
+    """`parse` for plain text, as most of it is: ASCII without an escape. Raises ValueError for all else.
+
+    Such text is canonical if there is no white space between its strings, its keys are valid and rise, and its
+    numbers are plain integers: nothing is left that could be spelled in another way. So few brackets nest no deeper.
+    """
+    if not data.isascii() or b"\\" in data:
+        raise ValueError
+    # Without escapes every quote begins or ends a string: every second piece stands outside of strings.
+    between = b"".join(data.split(b'"')[::2])
+    if between.split(None, 1) != [between] or between.count(b"{") + between.count(b"[") > DEEPEST_LEVEL:
+        raise ValueError
+    text = data.decode()
+    value, end = _decode_plain(text)
+    if end != len(text):
+        raise ValueError
+    return value
+
+
+def _plain_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    keys = tuple(members)
+    if len(keys) != len(pairs):
+        raise ValueError
+    if keys not in _orders:
+        if len(keys) > _MOST_KEYS or list(keys) != sorted(keys) or not all(map(KEY.fullmatch, keys)):
+            raise ValueError
+        if len(_orders) >= _MOST_ORDERS:
+            _orders.clear()
+        _orders.add(keys)
+    return members
+
+
+def _plain_integer(text: str) -> int:
+    number = _integer(text)
+    if (not number and text != "0") or not -LARGEST_INTEGER <= number <= LARGEST_INTEGER:
+        raise ValueError
+    return number
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -233,6 +271,12 @@ def _no_number(_text: str) -> NoReturn:
 _decode = json.JSONDecoder(
     object_pairs_hook=_members, parse_int=_integer, parse_float=_no_number, parse_constant=_no_number
 ).decode
+_decode_plain = json.JSONDecoder(
+    object_pairs_hook=_plain_members,
+    parse_int=_plain_integer,
+    parse_float=_no_number,
+    parse_constant=_no_number,
+).raw_decode
 
 
 # Subjects and tags, section 3.
@@ -288,7 +332,7 @@ def commitment_of_json(salt: bytes, name: str, value_json: bytes) -> bytes:
     """As `commitment`, for a value that `canonical` has encoded already."""
     if len(salt) != _DIGEST_BYTES:
         raise ValueError("a salt is 32 bytes")
-    if not KEY.fullmatch(name):
+    if not _is_key(name):
         raise ProfileError(f"the name of a field must match {KEY.pattern}")
     named = len(name).to_bytes(2, "big") + name.encode()
     return hashlib.sha256(b"mandate-field/v1\n" + salt + named + value_json).digest()
@@ -329,33 +373,32 @@ def _check_shape(value: Any) -> None:
         type(value["out"]) is str and value["out"] in OUTCOMES, "must be done, refused or proposed", "/out"
     )
     _require_text(value["policy"], HEX_DIGEST, "/policy")
-    for member, pattern in (("rule", CODE), ("why", NAME), ("req", HEX_DIGEST)):
+    for member, pattern in _MAY_BE_NULL:
         if value[member] is not None:
             _require_text(value[member], pattern, f"/{member}")
     _require(type(value["p"]) is dict, "must be an object", "/p")
     _check_basis(value["basis"])
     _check_fields(value["sd"])
-    _require_sorted(value["subj"], HEX_DIGEST, "/subj")
-    _require(1 <= len(value["subj"]) <= MOST_SUBJECTS, f"must name 1 to {MOST_SUBJECTS} subjects", "/subj")
-    _require_sorted(value["links"], ID, "/links")
-    _require(len(value["links"]) <= MOST_LINKS, f"must hold {MOST_LINKS} links at most", "/links")
-    _require(value["id"] not in value["links"], "must not hold the record's own id", "/links")
-    _check_actor(value["by"], value["subj"])
+    subjects, links = value["subj"], value["links"]
+    _require_sorted(subjects, HEX_DIGEST, "/subj")
+    _require(1 <= len(subjects) <= MOST_SUBJECTS, f"must name 1 to {MOST_SUBJECTS} subjects", "/subj")
+    _require_sorted(links, ID, "/links")
+    _require(len(links) <= MOST_LINKS, f"must hold {MOST_LINKS} links at most", "/links")
+    _require(value["id"] not in links, "must not hold the record's own id", "/links")
+    _check_actor(value["by"], subjects)
 
 
 def _check_basis(basis: Any) -> None:
     _require(type(basis) is list, "must be an array", "/basis")
     _require(len(basis) <= MOST_BASES, f"must hold {MOST_BASES} codes at most", "/basis")
-    for place, code in enumerate(basis):
-        _require_text(code, CODE, f"/basis/{place}")
+    _require_texts(enumerate(basis), CODE, "/basis")
     _require(len(set(basis)) == len(basis), "must not repeat a code", "/basis")
 
 
 def _check_fields(fields: Any) -> None:
     _require(type(fields) is dict, "must be an object", "/sd")
     _require(len(fields) <= MOST_FIELDS, f"must hold {MOST_FIELDS} fields at most", "/sd")
-    for name, digest in fields.items():
-        _require_text(digest, HEX_DIGEST, f"/sd/{name}")
+    _require_texts(fields.items(), HEX_DIGEST, "/sd")
 
 
 def _check_actor(by: Any, subjects: list[str]) -> None:
@@ -371,6 +414,8 @@ def _check_actor(by: Any, subjects: list[str]) -> None:
 
 def _require_members(value: Any, members: frozenset[str], pointer: str) -> None:
     _require(type(value) is dict, "must be an object", pointer)
+    if value.keys() == members:
+        return
     for name in sorted(members - value.keys()):
         raise ShapeError("is missing", f"{pointer}/{name}")
     for name in sorted(value.keys() - members):
@@ -379,11 +424,20 @@ def _require_members(value: Any, members: frozenset[str], pointer: str) -> None:
 
 def _require_sorted(value: Any, pattern: re.Pattern[str], pointer: str) -> None:
     _require(type(value) is list, "must be an array", pointer)
+    _require_texts(enumerate(value), pattern, pointer)
     before = ""
-    for place, text in enumerate(value):
-        _require_text(text, pattern, f"{pointer}/{place}")
-        _require(before < text, "must be sorted and without repeats", pointer)
+    for text in value:
+        if not before < text:
+            raise ShapeError("must be sorted and without repeats", pointer)
         before = text
+
+
+def _require_texts(items: Iterable[tuple[int | str, object]], pattern: re.Pattern[str], pointer: str) -> None:
+    """Each of these (place or name, value) must be a text of this pattern."""
+    matches = pattern.fullmatch
+    for place, text in items:
+        if type(text) is not str or not matches(text):
+            raise ShapeError(f"must match {pattern.pattern}", f"{pointer}/{place}")
 
 
 def _require_text(value: Any, pattern: re.Pattern[str], pointer: str) -> None:

@@ -166,7 +166,7 @@ ATTACKS: dict[str, tuple[Sequence[str], Found]] = {
                 f" FROM record r WHERE r.id = record_id AND r.id = {VICTIM}"
             ),
         ],
-        ("E_COMPLETE", "E_FORK", "E_MAP", "-"),
+        ("E_SHAPE", "E_FORK", "E_MAP", "-"),
     ),
     "a record deleted": (
         [f"DELETE FROM record WHERE id = {VICTIM}"],
@@ -196,7 +196,7 @@ ATTACKS: dict[str, tuple[Sequence[str], Found]] = {
     ),
     "the time of an entry": (
         [f"UPDATE log_entry SET entry = {FLIP.format('entry', 16)} WHERE record_id = {VICTIM}"],
-        ("E_COMPLETE", "E_FORK", "E_TIME", "-"),
+        ("E_TIME", "E_FORK", "E_TIME", "-"),
     ),
     # The place is taken: nothing is logged any more. Who asks for a bundle of today gets none.
     "an entry put in": (
@@ -209,7 +209,7 @@ ATTACKS: dict[str, tuple[Sequence[str], Found]] = {
     ),
     "a trail in another order": (
         [f"UPDATE subject SET edge = {EXCHANGED} WHERE tag = $1"],
-        ("E_COMPLETE", "E_COMPLETE", "-", "-"),
+        ("E_SEQ", "E_SEQ", "-", "-"),
     ),
     # A new trail begins at its next record, and is proved as such: only who knows of the old one, or replays, finds out.
     "a whole trail forgotten": (

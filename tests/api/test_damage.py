@@ -70,3 +70,14 @@ async def test_what_cannot_be_shown_for_damage_says_which_row_and_what_to_do(
     await owner.execute("UPDATE log_entry SET entry = overlay(entry PLACING 'x' FROM 30 FOR 1) WHERE idx = 0")
     for path in ("/v1/trust", "/.well-known/mandate-trust.json"):
         await house.refused("trail_damaged", "au", "GET", path)
+
+
+async def test_a_subject_whose_value_is_not_that_of_its_tree_is_not_shown(
+    evening: Evening, owner: asyncpg.Connection
+) -> None:
+    """S197: where a subject's row contradicts itself no bundle is made of it, and the row is named."""
+    tag = evening.house.app.state["keys"].tag("group", "g")
+    forged = "UPDATE subject SET edge = overlay(edge PLACING sha256('') FROM 1 FOR 32) WHERE tag = $1"
+    await owner.execute(forged, tag)
+    told = await evening.house.refused("trail_damaged", "au", "POST", "/v1/trail-exports", GROUP)
+    assert tag.hex() in told["data"]["row"]

@@ -11,25 +11,28 @@ LINE_BYTES: Final = 1_048_576
 """The longest line, with its line end."""
 MOST_LINES: Final = 2_000_000
 
+_TEXT, _NUMBER, _ARRAY, _OBJECT = (str,), (int,), (list,), (dict,)
+_TEXT_OR_NULL = (str, type(None))
 _RECORD_MEMBERS = {
-    "entry": str,
-    "fields": dict,
-    "gone": (str, type(None)),
-    "index": int,
-    "record": (str, type(None)),
-    "withheld": dict,
+    "entry": _TEXT,
+    "fields": _OBJECT,
+    "gone": _TEXT_OR_NULL,
+    "index": _NUMBER,
+    "kind": _TEXT,
+    "record": _TEXT_OR_NULL,
+    "withheld": _OBJECT,
 }
-_LINE_MEMBERS: Final[dict[str, dict[str, Any]]] = {
-    "bundle": {"format": str, "origin": str, "range": list, "subject": dict},
-    "checkpoint": {"note": str},
-    "config": {"entry": str, "index": int},
-    "consistency": {"hashes": list, "old_size": int},
-    "map": {"bucket": list, "entry": str, "index": int, "path": list},
-    "subject": {"left": list, "n": int, "right": list, "root": str},
+_LINE_MEMBERS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
+    "bundle": {"format": _TEXT, "kind": _TEXT, "origin": _TEXT, "range": _ARRAY, "subject": _OBJECT},
+    "checkpoint": {"kind": _TEXT, "note": _TEXT},
+    "config": {"entry": _TEXT, "index": _NUMBER, "kind": _TEXT},
+    "consistency": {"hashes": _ARRAY, "kind": _TEXT, "old_size": _NUMBER},
+    "map": {"bucket": _ARRAY, "entry": _TEXT, "index": _NUMBER, "kind": _TEXT, "path": _ARRAY},
+    "subject": {"kind": _TEXT, "left": _ARRAY, "n": _NUMBER, "right": _ARRAY, "root": _TEXT},
     "record": _RECORD_MEMBERS,
     "cited": _RECORD_MEMBERS,
-    "nodes": {"hashes": list},
-    "end": {"lines": int, "sha256": str},
+    "nodes": {"hashes": _ARRAY, "kind": _TEXT},
+    "end": {"kind": _TEXT, "lines": _NUMBER, "sha256": _TEXT},
 }
 
 
@@ -51,15 +54,13 @@ class Lines:
 
     def _survey(self) -> None:
         """Read to the end; raise E_LIMIT and E_TRUNCATED. Only a wrong hash is left for `close` to say."""
-        before, digest, last, count = sha256(), sha256(), b"", 0
+        digest, last, count = sha256(), b"", 0
         while line := self._file.readline(LINE_BYTES + 1):
             count += 1
             if len(line) > LINE_BYTES or count > MOST_LINES:
                 raise Fault("E_LIMIT", line=count)
-            before = digest.copy()
-            digest.update(line)
+            digest.update(last)
             last = line
-        self._total = count
         self._seen = digest.digest()
         try:
             end = parse(last[:-1])
@@ -67,14 +68,13 @@ class Lines:
             raise Fault("E_TRUNCATED", line=count) from None
         if not last.endswith(b"\n") or not _is_line(end, "end") or end["lines"] != count - 1:
             raise Fault("E_TRUNCATED", line=count)
-        self._matches = end["sha256"] == before.hexdigest()
+        self._end = end
 
     def _load(self) -> str:
         """The kind of the next line, empty after the last. Raises E_CANON and E_FORMAT."""
         if self._kind is not None:
             return self._kind
         raw = self._file.readline(LINE_BYTES + 1)
-        self._digest.update(raw)
         if not raw:
             self._kind = ""
             return ""
@@ -88,6 +88,8 @@ class Lines:
         kind = line.get("kind") if type(line) is dict else None
         if type(kind) is not str or not _is_line(line, kind):
             raise Fault("E_FORMAT", line=number)
+        if kind != "end":
+            self._digest.update(raw)
         self._kind, self._line = kind, line
         return kind
 
@@ -110,18 +112,17 @@ class Lines:
 
     def close(self) -> None:
         """Take the end line. Raises E_FORMAT if it is not last, E_TRUNCATED if the hash is not as it says."""
-        self.take("end")
+        end = self.take("end")
         if self._load():
             raise Fault("E_FORMAT", line=self.number + 1)
-        if not self._matches or self._digest.digest() != self._seen:
+        same = end == self._end and self._digest.digest() == self._seen
+        if not same or end["sha256"] != self._seen.hex():
             raise Fault("E_TRUNCATED", line=self.number)
 
 
 def _is_line(line: Any, kind: str) -> bool:
     members = _LINE_MEMBERS.get(kind)
-    if members is None or type(line) is not dict or line.get("kind") != kind or len(line) != len(members) + 1:
+    if members is None or type(line) is not dict or line.keys() != members.keys() or line["kind"] != kind:
         return False
-    for name, types in members.items():
-        if name not in line or not isinstance(line[name], types) or type(line[name]) is bool:
-            return False
-    return True
+    # Exactly these types: a bool is an int.
+    return all(type(line[name]) in types for name, types in members.items())

@@ -9,7 +9,8 @@ from service.trail.record import (
     RECORD_BYTES,
     ProfileError,
     ShapeError,
-    commitment,
+    commitment_of_json,
+    encoded,
     read_record,
     record_hash,
 )
@@ -128,7 +129,9 @@ class Records:
             ):
                 raise Fault("E_FORMAT", index=index, line=number, name=name)
             try:
-                bound = commitment(from_base64(opened["salt"], 32), name, opened["value"])
+                salt = from_base64(opened["salt"], 32)
+                # The line that holds the value was canonical, so the value is.
+                bound = commitment_of_json(salt, name, encoded(opened["value"]))
             except ValueError:
                 raise Fault("E_FIELD", index=index, line=number, name=name) from None
             if bound.hex() != committed[name]:

@@ -93,8 +93,10 @@ class Entries:
             raise Fault("E_ENTRY", index=index, line=number)
         if entry.index != index or index >= self._size:
             raise Fault("E_INDEX", index=index, line=number)
-        if any(other.holds(index) for other in self._kinds):
-            raise Fault("E_DUP_INDEX", index=index, line=number)
+        for other in self._kinds:
+            # Mostly it lies above all of its kind, and there is nothing to search.
+            if other.indices and index <= other.indices[-1] and other.holds(index):
+                raise Fault("E_DUP_INDEX", index=index, line=number)
         if shown.indices and index < shown.indices[-1]:
             raise Fault("E_ORDER", index=index, line=number)
         digest = leaf(data)
