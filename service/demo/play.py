@@ -35,11 +35,12 @@ from service.demo.telling import Telling, plain
 from service.founding import FreshKey, found, new_token
 from service.settings import Settings
 
-SWEEP_SECONDS = 0.1
+TURN_SECONDS = 0.1
+"""How often time and the log take their turns."""
 PATIENCE_SECONDS = 10.0
 """How long what time has to do is waited for."""
 MERGE_SECONDS = 86_400
-"""What the demo's log promises. Its clock leaps over hours while its sequencer needs its tenths of a real second: under the
+"""What the demo's log promises. Its clock leaps over hours while its sequencer needs its tenth of a real second: under the
 usual ten seconds a record made before a leap and logged after it would count as backdated, and rightly so."""
 STOP_SECONDS = 15
 _AUDIT = "?purpose=the+day+as+it+was&limit=500"
@@ -129,7 +130,8 @@ def _serving(folder: Path, clock: Path) -> Iterator[int]:
         "MANDATE_DATA": str(folder),
         "MANDATE_CLOCK_FILE": str(clock),
         "MANDATE_MERGE_SECONDS": str(MERGE_SECONDS),
-        "MANDATE_SWEEP_SECONDS": str(SWEEP_SECONDS),
+        "MANDATE_SWEEP_SECONDS": str(TURN_SECONDS),
+        "MANDATE_SEQUENCE_SECONDS": str(TURN_SECONDS),
         "MANDATE_LOG_LEVEL": "warning",
     }
     log = folder / "service.log"
@@ -221,7 +223,7 @@ class Play:
                 found = [Difference(step, *one) for one in self._compared(step, answer)]
                 if not found or time.monotonic() >= patient_until:
                     break
-                time.sleep(SWEEP_SECONDS)
+                time.sleep(TURN_SECONDS)
         except KeyError as missing:
             self.differences.append(Difference(step, "an earlier step", f"gave {missing}", "nothing"))
             return None
