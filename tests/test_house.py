@@ -305,7 +305,9 @@ async def test_a_lost_race_is_run_again(database: Database):
             await tx.execute("SELECT pg_sleep(0.1)")
             await tx.execute("UPDATE row SET n = n + 1 WHERE id = $1", second)
 
-        await db.run(work)
+        chain = db.chain()
+        await chain.run(work)
+        await chain.rest()
 
     await asyncio.gather(add(1, 2), add(2, 1))
     async with db.read() as reader:

@@ -194,21 +194,6 @@ class Db:
             finally:
                 await _undo(transaction)
 
-    async def run(self, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 4) -> T:
-        """Run `work` in a transaction, and again, up to `attempts` times, when it lost a race with another one.
-
-        Retried are serialization failures, deadlocks and plans made stale by a migration; each time `work` starts
-        from nothing, so it must keep nothing from a failed attempt. The last error is raised as it is.
-        """
-        for attempt in range(1, attempts):
-            try:
-                async with self.transaction() as tx:
-                    return await work(tx)
-            except _AGAIN:
-                await asyncio.sleep(random.uniform(0.001, 0.010) * 2**attempt)  # noqa: S311  spreads the crowd
-        async with self.transaction() as tx:
-            return await work(tx)
-
     def chain(self) -> "Chain":
         """Return what runs transactions one after another for one task."""
         return Chain(self._pool)
@@ -245,7 +230,12 @@ class Chain:
         return self._connection is None
 
     async def run(self, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 4) -> T:
-        """Run `work` in a transaction as `Db.run` does. Raises DatabaseUnavailable, `uncertain` when lost during COMMIT."""
+        """Run `work` in a transaction, and again, up to `attempts` times, when it lost a race with another one.
+
+        Retried are serialization failures, deadlocks and plans made stale by a migration; each time `work` starts
+        from nothing, so it must keep nothing from a failed attempt. The last error is raised as it is.
+        Raises DatabaseUnavailable, `uncertain` when the database is lost during COMMIT.
+        """
         for attempt in range(1, attempts):
             try:
                 return await self._once(work)
