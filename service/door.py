@@ -25,8 +25,9 @@ from service.decide import Judged, judge
 from service.domain import approvals
 from service.domain.keys import ApiKey, contains
 from service.errors import Code, Refusal, problem
+from service.looking import Facts, Gather, look_for
 from service.policy import Policy
-from service.rows import Row, Wanted, lock_place, look_at
+from service.rows import Row
 from service.trail.append import Entry, FirstAnswer, Request, append, bodies
 from service.trail.keys import TrailKeys
 from service.trail.receipts import Receipts
@@ -67,7 +68,6 @@ _MET_ELSEWHERE = frozenset(
         "measure_in_force",
     }
 )
-#: Refusals of strangers that are recorded all the same (S006) come with the measures that cause them.
 #: Looks of one act at most: what it needs, twice what that leads to, and one before them all where it is a yes to a proposal.
 _ROUNDS = 4
 #: So long the writer's next transaction stays open while nobody asks.
@@ -191,6 +191,7 @@ class Door:
         self._limit = set_limit
         self._origin = origin
         self._waiting: deque[Asked] = deque()
+        self._checks: Gather[Asked, Checked] = Gather(self._check, set_limit)
         self._named: set[Subject] = set()
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
@@ -265,15 +266,21 @@ class Door:
 
     async def check(self, action: Action, *, caller: Caller, expected: int | None = None) -> Checked:
         """Answer what the act would answer now, changing nothing (S014)."""
-        asked = self._prepared(Asked(action=action, caller=caller, expected=expected))
+        return await self._checks.ask(self._prepared(Asked(action=action, caller=caller, expected=expected)))
+
+    async def _check(self, asked: Sequence[Asked]) -> list[Checked]:
+        """Answer a set of checks, all as of one instant; none knows of the others."""
         at = self._clock.now()
         policy = self._editions.at(at)
         async with self._db.read(snapshot=True) as db:
-            facts = await self._look(db, [asked], lock=False)
-            [outcome] = await self._propose(db, [self._decide(asked, facts, at, policy)])
-        answer = self._answer(outcome, dry=True)
-        hidden = answer.code in {Code.UNKNOWN.value, Code.KEY_INVALID.value, Code.KEY_SCOPE.value}
-        return Checked(answer, at, policy.edition, None if hidden else outcome.stand)
+            facts = await self._look(db, asked, lock=False)
+            outcomes = [(await self._propose(db, [self._decide(one, facts, at, policy)]))[0] for one in asked]
+        checked: list[Checked] = []
+        for outcome in outcomes:
+            answer = self._answer(outcome, dry=True)
+            hidden = answer.code in {Code.UNKNOWN.value, Code.KEY_INVALID.value, Code.KEY_SCOPE.value}
+            checked.append(Checked(answer, at, policy.edition, None if hidden else outcome.stand))
+        return checked
 
     def _prepared(self, asked: Asked) -> Asked:
         caller = asked.caller
@@ -474,12 +481,12 @@ class Door:
                 )
         return answers
 
-    async def _look(self, db: Any, asked: Sequence[Asked], *, lock: bool) -> dict[type[Any], dict[Any, Any]]:
+    async def _look(self, db: Any, asked: Sequence[Asked], *, lock: bool) -> Facts:
         """Lock and read every row that is needed, in the order of locks."""
-        facts: dict[type[Any], dict[Any, Any]] = {}
+        facts: Facts = {}
         wanted = [need for one in asked for need in one.needs]
         for _ in range(_ROUNDS):
-            await _look_at(db, wanted, facts, lock=lock)
+            await look_for(db, wanted, facts, lock=lock)
             wanted = []
             for one in asked:
                 if type(one.action).more is Action.more:
@@ -783,39 +790,6 @@ class _Recorded(msgspec.Struct):
 
 
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
-
-
-async def _look_at(
-    db: Any, wanted: Sequence[Need], facts: dict[type[Any], dict[Any, Any]], *, lock: bool
-) -> None:
-    by_kind: dict[type[Row], dict[tuple[str, ...], bool]] = {}
-    for need in wanted:
-        if need.key not in facts.get(need.kind, ()):
-            keys = by_kind.setdefault(need.kind, {})
-            keys[need.key] = keys.get(need.key, False) or need.write
-    kinds = sorted(by_kind, key=lock_place)
-    wanted_of: dict[type[Row], Wanted] = {}
-    for kind in kinds:
-        keys = by_kind[kind]
-        # One mode for the whole kind: a share and an exclusive lock in two statements could wait for each other.
-        mode = "read" if not (lock and kind.locks) else "lock" if any(keys.values()) else kind.reading
-        wanted_of[kind] = (kind, sorted(keys), mode)
-    # What is seen without a lock is seen as of the statement's beginning: so parts only once their subjects are locked.
-    plain = [kind for kind in kinds if kind.look.__func__ is Row.look.__func__]
-    found: dict[type[Any], Any] = {}
-    for together in (
-        [kind for kind in plain if kind.locks and not kind.only],
-        [kind for kind in plain if not kind.locks or kind.only],
-    ):
-        if together:
-            found |= await look_at(db, [wanted_of[kind] for kind in together])
-    for kind in kinds:
-        if kind not in found:
-            _, keys, mode = wanted_of[kind]
-            found[kind] = await kind.look(db, keys, lock=mode)
-        looked = facts.setdefault(kind, {})
-        for key in by_kind[kind]:
-            looked[key] = found[kind].get(key)
 
 
 def _has_standing(caller: Caller, stand: Stand | None) -> bool:

@@ -10,6 +10,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from service.api.acting import governed
+from service.api.lane import HOT
 from service.api.reading import USUAL, Cursor, Limit, Parameters, Territory, reader, shown
 from service.db import queries
 from service.domain.accounts.facts import AccountClass, AccountOffer, PendingProfile, TierOverride
@@ -104,7 +105,7 @@ class AccountPage(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-@get("/v1/accounts/{account_id:str}", operation_id="account.get", tags=["account"])
+@get("/v1/accounts/{account_id:str}", operation_id="account.get", tags=["account"], opt=HOT)
 async def get_account(
     request: Request[Any, Any, Any], account_id: FromPath[str]
 ) -> Response[AccountFacts | AccountCard]:

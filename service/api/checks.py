@@ -12,6 +12,7 @@ from service.api.acting import body_of, expected_version
 from service.api.batches import ACT, EXPECTED, MUTE, Asking
 from service.api.callers import Callers
 from service.api.documentation import shows
+from service.api.lane import HOT
 from service.api.problems import JSON
 from service.clock import instant_text
 from service.door import Checked, Door
@@ -56,7 +57,7 @@ _encode = msgspec.json.Encoder().encode
     operation_id="checks",
     tags=["checks"],
     status_code=200,
-    opt=shows(Check, body=ACT, example=MUTE, headers=("If-Match",)),
+    opt=HOT | shows(Check, body=ACT, example=MUTE, headers=("If-Match",)),
 )
 async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Answer what the act in the body would be answered now. Changes nothing, records nothing, needs no request key."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from service.action import ID_PATTERN
+from service.action import ID_PATTERN, Need
 from service.api.acting import governed
+from service.api.lane import HOT
 from service.api.reading import (
     USUAL,
     Cursor,
@@ -17,13 +19,14 @@ from service.api.reading import (
     Limit,
     Parameters,
     Territory,
+    looked,
     reader,
     shown,
     text_of,
 )
+from service.caller import Caller
 from service.clock import instant_text
 from service.db import Db, queries
-from service.db.pool import Reader
 from service.domain.groups.dissolving import DissolveGroup
 from service.domain.groups.facts import (
     OUTSIDE,
@@ -39,6 +42,7 @@ from service.domain.groups.joining import JoinRequest
 from service.domain.groups.life import RegisterGroup, UpdateGroupFacts, UpdateGroupProfile
 from service.domain.groups.ranking import OverrideTier, RankGroup
 from service.errors import Code, Refusal
+from service.looking import Facts
 
 sql = queries(__file__)
 
@@ -121,14 +125,12 @@ class MemberPage(msgspec.Struct, kw_only=True):
     next: str | None
 
 
-@get("/v1/groups/{group_id:str}", operation_id="group.get", tags=["group"])
+@get("/v1/groups/{group_id:str}", operation_id="group.get", tags=["group"], opt=HOT)
 async def get_group(request: Request[Any, Any, Any], group_id: FromPath[str]) -> Response[GroupView]:
     """One group. A private one is unknown to who has no standing there; a dissolved one is gone but for staff (S051, S052)."""
     Parameters(request)
-    caller = await reader(request, "group")
-    db: Db = request.app.state.db
-    async with db.read(snapshot=True) as connection:
-        group, role = await seen_group(connection, caller, group_id)
+    caller, facts = await looked(request, "group", group_needs(group_id))
+    group, role = seen_group(caller, facts, group_id)
     policy = request.app.state.editions.at(request.app.state.clock.now())
     view = _view(group, policy.parameters.info_page_members)
     if caller.kind == "person":
@@ -196,12 +198,12 @@ async def list_members(
     """Who is inside, for those inside, the backend and staff."""
     asked = Parameters(request, "cursor", "limit")
     place = asked.cursor(int, str)
-    caller = await reader(request, "group")
+    caller, facts = await looked(request, "group", group_needs(group_id))
+    _, role = seen_group(caller, facts, group_id)
+    if caller.kind == "person" and role is None:
+        raise Refusal(Code.REFUSED)
     db: Db = request.app.state.db
-    async with db.read(snapshot=True) as connection:
-        _, role = await seen_group(connection, caller, group_id)
-        if caller.kind == "person" and role is None:
-            raise Refusal(Code.REFUSED)
+    async with db.read() as connection:
         rows = await sql.members_page(
             connection,
             group_id=group_id,
@@ -224,8 +226,21 @@ async def list_members(
     return shown(MemberPage(items=items, next=further))
 
 
-async def seen_group(
-    connection: Reader, caller: KnownCaller, group_id: str, *, past: bool = False
+def group_needs(group_id: str) -> Callable[[Caller], Sequence[Need]]:
+    """The rows that `seen_group` asks for: the group, and what the caller is in it."""
+
+    def needs(caller: Caller) -> Sequence[Need]:
+        if not ID_PATTERN.fullmatch(group_id):
+            return ()
+        pair = (group_id, caller.person_id)
+        inside = (Need(Role, pair), Need(JoinRequest, pair)) if caller.kind == "person" else ()
+        return (Need(Group, (group_id,)), *inside)
+
+    return needs
+
+
+def seen_group(
+    caller: KnownCaller, facts: Facts, group_id: str, *, past: bool = False
 ) -> tuple[Group, Role | None]:
     """The group as this caller may see it, and the caller's role in it.
 
@@ -233,15 +248,14 @@ async def seen_group(
     where an instant of the `past` is asked for, by the backend. Raises Refusal `unknown`, `key_scope`, `group_dissolved`.
     """
     pair = (group_id, caller.person_id)
-    group = None
-    if ID_PATTERN.fullmatch(group_id):
-        group = (await Group.look(connection, [(group_id,)])).get((group_id,))
+    group: Group | None = facts.get(Group, {}).get((group_id,))
     if group is None:
         raise Refusal(Code.UNKNOWN)
-    role = (await Role.look(connection, [pair])).get(pair)
-    if caller.kind == "person" and role is None and group.surface() == "none":
-        invited = (await JoinRequest.look(connection, [pair])).get(pair)
-        if invited is None or invited.invited_by is None:
+    role: Role | None = None
+    if caller.kind == "person":
+        role = facts[Role][pair]
+        invited: JoinRequest | None = facts[JoinRequest][pair]
+        if role is None and group.surface() == "none" and (invited is None or invited.invited_by is None):
             raise Refusal(Code.UNKNOWN)
     caller.inside(group.jurisdiction, group.tier)
     if group.dissolved_at is not None and caller.kind != "staff" and not (past and caller.kind == "backend"):

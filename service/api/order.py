@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -10,8 +12,10 @@ from litestar.params import FromPath, FromQuery
 
 from service.action import ID_PATTERN
 from service.api.acting import governed
-from service.api.groups import seen_group
-from service.api.reading import USUAL, Cursor, Limit, Parameters, instant_of, reader, shown, text_of
+from service.api.documentation import shows
+from service.api.groups import group_needs, seen_group
+from service.api.lane import HOT
+from service.api.reading import USUAL, Cursor, Limit, Parameters, instant_of, looked, shown, text_of
 from service.clock import instant_text, to_us
 from service.db import Db, queries
 from service.domain.groups.bars import BarMember, RemoveMember, UnbarMember
@@ -20,6 +24,7 @@ from service.domain.groups.items import HideItem, PinNotice, RestoreItem
 from service.domain.groups.mutes import MuteAll, MuteMember, UnmuteAll, UnmuteMember
 from service.domain.groups.office import AppointAdmin, DismissAdmin, StepDown
 from service.errors import Code, Refusal
+from service.looking import Gather
 
 sql = queries(__file__)
 _RANK_OF = {"owner": OWNER, "admin": ADMIN, "member": MEMBER}
@@ -71,34 +76,50 @@ class RolesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next: str | None
 
 
+Silences = Gather[tuple[str, str, dt.datetime], list[Any]]
+"""Asked for a group, a person and an instant, tells the role and the silences that held."""
+
+
+def silences_of(db: Db, limit: int) -> Silences:
+    """What finds silences, for up to `limit` who ask meanwhile in one statement."""
+
+    async def find(asked: Sequence[tuple[str, str, dt.datetime]]) -> list[list[Any]]:
+        group_ids, person_ids, ats = (list(column) for column in zip(*asked, strict=True))
+        found: list[list[Any]] = [[] for _ in asked]
+        async with db.read() as connection:
+            rows = await sql.silences_at(connection, group_ids=group_ids, person_ids=person_ids, ats=ats)
+        for row in rows:
+            found[row["place"] - 1].append(row)
+        return found
+
+    return Gather(find, limit)
+
+
 @get(
     "/v1/groups/{group_id:str}/mutes/{person_id:str}",
     operation_id="group.muted",
     summary="Is this person muted here, until when, by which act?",
     tags=["group"],
+    opt=HOT | shows(MuteAnswer, query={"at": "The instant asked about; now if not said."}),
 )
 async def muted(
-    request: Request[Any, Any, Any],
-    group_id: FromPath[str],
-    person_id: FromPath[str],
-    at: FromQuery[str | None] = None,
-) -> Response[MuteAnswer]:
+    request: Request[Any, Any, Any], group_id: FromPath[str], person_id: FromPath[str]
+) -> Response[bytes]:
     """Answer from the person's own mute and the whole group's; asked by the person, who manages the group, staff or the backend."""
     asked = Parameters(request, "at")
     when = asked.instant("at") or request.app.state.clock.now()
-    caller = await reader(request, "group")
-    db: Db = request.app.state.db
-    async with db.read(snapshot=True) as connection:
-        group, role = await seen_group(connection, caller, group_id, past=True)
-        rank = OUTSIDE if role is None else role.rank
-        if caller.kind == "person" and rank < ADMIN and caller.person_id != person_id:
-            raise Refusal(Code.REFUSED)
-        if not ID_PATTERN.fullmatch(person_id):
-            raise Refusal(Code.UNKNOWN, kind="person")
-        then = await sql.rank_at(connection, group_id=group_id, person_id=person_id, at=when) or OUTSIDE
-        rows = await sql.silences_at(connection, group_id=group_id, person_id=person_id, at=when)
+    caller, facts = await looked(request, "group", group_needs(group_id))
+    group, role = seen_group(caller, facts, group_id, past=True)
+    rank = OUTSIDE if role is None else role.rank
+    if caller.kind == "person" and rank < ADMIN and caller.person_id != person_id:
+        raise Refusal(Code.REFUSED)
+    if not ID_PATTERN.fullmatch(person_id):
+        raise Refusal(Code.UNKNOWN, kind="person")
+    silences: Silences = request.app.state.silences
+    rows = await silences.ask((group_id, person_id, when))
+    then = next((row["by_rank"] for row in rows if row["kind"] == "role"), OUTSIDE)
     # Owner and admins speak while the group is silenced by one of them (S029), not while muted themselves.
-    holding = [row for row in rows if row["kind"] == "mute" or then < ADMIN]
+    holding = [row for row in rows if row["kind"] == "mute" or (row["kind"] == "mute_all" and then < ADMIN)]
     ends = [row["until"] for row in holding]
     answer = MuteAnswer(
         group_id=group_id,
@@ -141,12 +162,12 @@ async def roles(
     # All pages speak of the instant of the first.
     then = None if place is None else instant_of(place[0])
     when = then or asked.instant("at") or request.app.state.clock.now()
-    caller = await reader(request, "group")
+    caller, facts = await looked(request, "group", group_needs(group_id))
+    group, role = seen_group(caller, facts, group_id, past=True)
+    if caller.kind == "person" and role is None:
+        raise Refusal(Code.REFUSED)
     db: Db = request.app.state.db
-    async with db.read(snapshot=True) as connection:
-        group, role = await seen_group(connection, caller, group_id, past=True)
-        if caller.kind == "person" and role is None:
-            raise Refusal(Code.REFUSED)
+    async with db.read() as connection:
         rows = await sql.roles_at(
             connection,
             group_id=group_id,

@@ -1,20 +1,23 @@
--- name: rank_at$
--- The rank a person held in a group at an instant; none: outside.
-SELECT rank
-FROM role
-WHERE group_id = :group_id AND person_id = :person_id AND from_at <= :at AND (until_at IS NULL OR until_at > :at);
-
 -- name: silences_at
--- What silenced a person in a group at an instant: until is inclusive, an end by hand holds from its own instant.
-SELECT 'mute' AS kind, by_record, by_rank, from_at, until
-FROM mute
-WHERE group_id = :group_id AND person_id = :person_id
-    AND from_at <= :at AND (until IS NULL OR until >= :at) AND (ended_at IS NULL OR ended_at > :at)
-UNION ALL
-SELECT 'mute_all', by_record, by_rank, from_at, until
-FROM mute_all
-WHERE group_id = :group_id
-    AND from_at <= :at AND (until IS NULL OR until >= :at) AND (ended_at IS NULL OR ended_at > :at);
+-- What persons were in groups at instants, and what silenced them: until is inclusive, an end by hand holds from its own instant.
+SELECT a.place, s.kind, s.by_record, s.by_rank, s.from_at, s.until
+FROM unnest(:group_ids::text[], :person_ids::text[], :ats::timestamptz[])
+    WITH ORDINALITY AS a (group_id, person_id, at, place)
+CROSS JOIN LATERAL (
+    SELECT 'role' AS kind, by_record, rank AS by_rank, from_at, until_at AS until
+    FROM role
+    WHERE group_id = a.group_id AND person_id = a.person_id AND from_at <= a.at AND (until_at IS NULL OR until_at > a.at)
+    UNION ALL
+    SELECT 'mute', by_record, by_rank, from_at, until
+    FROM mute
+    WHERE group_id = a.group_id AND person_id = a.person_id
+        AND from_at <= a.at AND (until IS NULL OR until >= a.at) AND (ended_at IS NULL OR ended_at > a.at)
+    UNION ALL
+    SELECT 'mute_all', by_record, by_rank, from_at, until
+    FROM mute_all
+    WHERE group_id = a.group_id
+        AND from_at <= a.at AND (until IS NULL OR until >= a.at) AND (ended_at IS NULL OR ended_at > a.at)
+) s;
 
 -- name: roles_at
 -- The roles held in a group at an instant, highest first, after a place in that order.

@@ -10,7 +10,7 @@ import binascii
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -18,17 +18,17 @@ import msgspec
 from litestar import Request, Response
 from litestar.params import QueryParameter
 
-from service.action import ID_PATTERN
+from service.action import ID_PATTERN, Need
 from service.api.callers import Callers
 from service.api.problems import JSON
 from service.caller import Caller, Standing
 from service.clock import from_us, instant_text, parse_instant
-from service.db import Db, queries
-from service.domain.keys import contains
+from service.domain.keys import ApiKey, contains
+from service.domain.staff import OpenRoles
 from service.errors import Code, Refusal
+from service.looking import Facts, Looks
 from service.trail.writing import clean_text
 
-sql = queries(__file__)
 T = TypeVar("T")
 
 CURSOR_VERSION = 1
@@ -73,38 +73,54 @@ class KnownCaller(Caller, frozen=True, kw_only=True):
 async def reader(
     request: Request[Any, Any, Any], family: str = "", *, authorities: bool = False
 ) -> KnownCaller:
-    """Return who reads, with a key that is neither revoked nor expired at this instant, as the database says.
+    """Return who reads; see `looked`."""
+    caller, _ = await looked(request, family, authorities=authorities)
+    return caller
 
-    `family`: the noun that is read; a key limited to families must name it. Reads of ordinary state are counted, not
-    recorded. So authorities have none of them: they read on the record, through the trail (S021, S189). `authorities`: this
-    read is part of an act of theirs that is on the record. Nobody reads whose staff standings have all ended.
+
+async def looked(
+    request: Request[Any, Any, Any],
+    family: str = "",
+    needs: Callable[[Caller], Sequence[Need]] = lambda _: (),
+    *,
+    authorities: bool = False,
+) -> tuple[KnownCaller, Facts]:
+    """Return who reads, with a key that is neither revoked nor expired at this instant, and the rows that he `needs`.
+
+    The database says both at once. `family`: the noun that is read; a key limited to families must name it. Reads of
+    ordinary state are counted, not recorded. So authorities have none of them: they read on the record, through the trail
+    (S021, S189). `authorities`: this read is part of an act of theirs that is on the record. Nobody reads whose staff
+    standings have all ended.
     Raises Refusal `key_invalid`, `key_scope`, `refused`, `malformed`, `too_many`; DatabaseUnavailable.
     """
     state = request.app.state
     callers: Callers = state.callers
-    db: Db = state.db
+    looks: Looks = state.looks
     caller = await callers.caller(request.scope, dict(request.scope["headers"]))
-    async with db.read() as connection:
-        row = await sql.key_now(connection, key_id=caller.key_id, at=state.clock.now())
-    if row is None:
+    own = [Need(ApiKey, (caller.key_id,))]
+    if caller.staff_id:
+        own.append(Need(OpenRoles, (caller.staff_id,)))
+    facts = await looks.find([*own, *needs(caller)])
+    key: ApiKey | None = facts[ApiKey][caller.key_id,]
+    if key is None or not key.holds(state.clock.now()):
         raise Refusal(Code.KEY_INVALID)
-    known = {standing.value for standing in Standing}
-    standings = tuple(Standing(one) for one in row["standings"] if one in known)
+    standings = facts[OpenRoles][caller.staff_id,].standings() if caller.staff_id else ()
     if (caller.kind == "regulator" and not authorities) or (caller.staff_id and not standings):
         raise Refusal(Code.REFUSED)
-    if family and row["families"] and family not in row["families"]:
+    if family and key.families and family not in key.families:
         raise Refusal(Code.KEY_SCOPE, lacks="family", family=family)
     state.watch.read(by=caller.kind)
-    return KnownCaller(
+    known = KnownCaller(
         kind=caller.kind,
         key_id=caller.key_id,
         person_id=caller.person_id,
         staff_id=caller.staff_id,
         standings=standings,
-        tiers=tuple(row["tiers"]),
-        families=tuple(row["families"]),
-        jurisdictions=tuple(row["jurisdictions"]),
+        tiers=tuple(key.tiers),
+        families=tuple(key.families),
+        jurisdictions=tuple(key.jurisdictions),
     )
+    return known, facts
 
 
 class Parameters:
