@@ -112,7 +112,8 @@ ORDER BY until, measure_id LIMIT :most OFFSET :skipped;
 -- name: accounts_neglected^
 -- The next :most accounts after :after, in the order of their ids, and where the next look begins, null at the end. Among them:
 -- those unused since :warn_before whose stretch without use has no warning yet, those warned since :warned_before,
--- unused since :pause_before and not paused, and those whose operator lost the credential of their field without publishing there having been suspended.
+-- unused since :pause_before and not paused, and those whose operator lost the credential of their field without publishing there
+-- having been suspended; where another one is past its date but not ended, its own end is what suspends.
 WITH walked AS MATERIALIZED (
     SELECT account_id, operator_id, klass, accepted_at, last_used_at, accepted_at IS NOT NULL AND closed_at IS NULL AS lives
     FROM account WHERE account_id > :after ORDER BY account_id LIMIT :most
@@ -138,7 +139,7 @@ WITH walked AS MATERIALIZED (
             SELECT FROM credential c
             WHERE c.operator_id = w.operator_id AND c.ended_at IS NULL AND c.accepted_at IS NOT NULL
                 AND c.kind = CASE w.klass WHEN 'news' THEN 'news_licence' ELSE w.klass END
-                AND c.valid_from <= :now::timestamptz AND c.valid_until >= :now::timestamptz
+                AND c.valid_from <= :now::timestamptz
         )
         AND NOT EXISTS (
             SELECT FROM measure m

@@ -7,7 +7,7 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('mandate.sequencer', 0)),
 -- name: waiting^
 -- What a turn would find to do: whether records wait, and whether the log ends in a map entry and so is fit to be signed.
 SELECT EXISTS (SELECT FROM pending) AS pending, s.last_time_us, (SELECT count(*) FROM edition) AS editions,
-    EXISTS (SELECT FROM log_entry WHERE idx = s.size - 1 AND substr(entry, 1, 1) = '\x02') AS mapped
+    coalesce((SELECT substr(entry, 1, 1) = '\x02' FROM log_entry WHERE idx = s.size - 1), false) AS mapped
 FROM log_state s;
 
 -- name: take_pending

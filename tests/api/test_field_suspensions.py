@@ -6,9 +6,10 @@ import datetime as dt
 import msgspec
 import pytest
 
+from service.caller import Caller
 from service.clock import instant_text
 from service.domain.accounts.facts import Account
-from service.domain.measures.acts import ExpireMeasure
+from service.domain.measures.acts import ExpireMeasure, ImposeMeasure
 from tests.kit import House
 from tests.measuring import END, accept, arranged, expired, in_force, may, swept
 
@@ -161,3 +162,23 @@ async def test_two_turns_of_time_at_once_suspend_once(clinic: House) -> None:
     assert len(await clinic.records("credential.expire")) == 1
     assert len(await in_force(clinic, "clinic")) == 1
     assert await clinic.records("measure.impose") == []
+
+
+async def test_a_credential_whose_end_is_due_suspends_by_its_own_record(clinic: House) -> None:
+    """S096, S016: an earlier credential that ended suspends nothing while a later one is past its date and not ended yet."""
+    await expired(clinic)
+    until = END + dt.timedelta(days=9)
+    await accept(clinic, valid_until=instant_text(until))
+    known = {"operator_id": "o", "name": "name second", "jurisdiction": "CN-110000"}
+    await clinic.do("ann", "POST", "/v1/accounts", {"account_id": "second", "class": "health"} | known)
+    await clinic.do("cl", "POST", "/v1/accounts/second/acceptance", {})
+    clinic.clock.set(until + dt.timedelta(milliseconds=1))
+    act = ImposeMeasure(code="P_FIELD_SUSPEND", target_id="second")
+    early = await clinic.app.state.door.act(act, caller=Caller.sweep())
+    assert (early.outcome, early.code) == ("refused", "not_in_state")
+    await clinic.sweep()
+    [measure] = await in_force(clinic, "second")
+    record = (await clinic.records("credential.expire"))[-1]
+    assert measure.startswith(record["id"])
+    told = await clinic.do("ann", "GET", f"/v1/measures/{measure}")
+    assert told["notices"][0]["parts"]["facts"]["valid_until"] == instant_text(until)

@@ -322,12 +322,19 @@ def needs_of_lapse(account: Account) -> list[Need]:
 
 
 def ground_of_lapse(here: Situation, account: Account) -> Ground:
-    """What the sweep suspends one account's field on. Raises Refusal `not_in_state` where it is covered, or was suspended since."""
+    """What the sweep suspends one account's field on.
+
+    Raises Refusal `not_in_state` where it is covered, where a credential's own end is due and will suspend it, and where it was
+    suspended since the last end.
+    """
     kind = NEEDED.get(account.klass)
     if kind is None or account.accepted_at is None or account.closed_at is not None:
         raise Refusal(Code.NOT_IN_STATE)
     lapse = here.get(Lapse, account.operator_id, kind, account.account_id)
-    covered = covered_from(here.get(CredentialsOf, account.operator_id).held, kind, here.at)
+    held = here.get(CredentialsOf, account.operator_id).held
+    if any(one.kind == kind and one.valid_until < here.at for one in held):
+        raise Refusal(Code.NOT_IN_STATE, state="end_due")
+    covered = covered_from(held, kind, here.at)
     lost = lapse.expired
     if lost is None or lost.ended_at is None or covered == here.at:
         raise Refusal(Code.NOT_IN_STATE, state="covered")
