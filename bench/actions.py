@@ -44,15 +44,10 @@ act AS (
     ON CONFLICT DO NOTHING RETURNING by_record
 ),
 rec AS (
-    INSERT INTO record (rid, record_hash, body, tags, at, act, out)
-    SELECT gen_random_uuid()::text, sha256('x'), decode(repeat('ab', 960), 'hex'), decode(repeat('cd', 128), 'hex'), now(),
-        'group.mute', 'done' RETURNING id
+    INSERT INTO record (rid, body, at, act, out)
+    SELECT gen_random_uuid()::text, decode(repeat('ab', 960), 'hex'), now(), 'group.mute', 'done' RETURNING id
 ),
-pen AS (INSERT INTO pending SELECT id FROM rec),
-tag AS (
-    INSERT INTO record_tag SELECT t, rec.id FROM rec,
-        unnest(ARRAY[(random() * 9e15)::bigint, (random() * 9e15)::bigint, :g, -7]) t ON CONFLICT DO NOTHING
-),
+pen AS (INSERT INTO pending SELECT id, sha256('x'), decode(repeat('cd', 128), 'hex') FROM rec),
 key AS (
     INSERT INTO request_key SELECT sha256(gen_random_uuid()::text::bytea), sha256('x'), 200, decode(repeat('ab', 330), 'hex'), now()
 )
