@@ -155,7 +155,7 @@ async def faults(reader: Reader, keys: TrailKeys) -> list[str]:
         waits = [] if row["tags"] is None else [(row["record_hash"], row["tags"])]
         said = [*waits, *logged.get(row["id"], ())]
         if len(said) != 1:
-            found.append(f"record {row['rid']} stands in {len(said)} logs, waiting for one counted")
+            found.append(f"record {row['rid']} waits or is logged {len(said)} times")
             continue
         [(hashed, tagged)] = said
         led = waits or all((tagged[at : at + 32], row["id"]) in led_to for at in range(0, len(tagged), 32))

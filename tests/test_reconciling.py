@@ -39,7 +39,7 @@ STRAY = "01a19b45-b800-722e-be4e-6aadb24f835d"
         ("UPDATE pending SET tags = '\\x00'", "tags does not fit"),
         ("UPDATE record SET at = at + interval '1 ms'", "instant does not fit"),
         ("UPDATE record SET body = body || ' '", "does not parse"),
-        ("DELETE FROM pending", "stands in 0 logs"),
+        ("DELETE FROM pending", "waits or is logged 0 times"),
         ("UPDATE subject_name SET id = 'somebody'", "stands for somebody else"),
         ("UPDATE record_field SET name = 'other'", "the record knows nothing of it"),
     ],
@@ -69,8 +69,8 @@ async def test_what_does_not_fit_is_named(
     [
         ("UPDATE log_entry SET entry = overlay(entry PLACING '\\x00' FROM 20)", "hash does not fit"),
         ("UPDATE log_entry SET entry = overlay(entry PLACING '\\x00' FROM 60)", "tags does not fit"),
-        ("DELETE FROM log_entry WHERE record_id IS NOT NULL", "stands in 0 logs"),
-        ("INSERT INTO pending SELECT id, '', '' FROM record", "stands in 2 logs"),
+        ("DELETE FROM log_entry WHERE record_id IS NOT NULL", "waits or is logged 0 times"),
+        ("INSERT INTO pending SELECT id, '', '' FROM record", "waits or is logged 2 times"),
         (
             "UPDATE subject SET edge = substr(edge, 1, length(edge) - 8)",
             "no trail of its subjects leads to it",
