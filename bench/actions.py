@@ -41,9 +41,9 @@ old AS (
     SELECT * FROM mute WHERE group_id = 'g' || :g AND person_id = 'g' || :g || '-p2' AND ended_at IS NULL FOR NO KEY UPDATE
 ),
 rec AS (
-    INSERT INTO record (rid, record_hash, body, tags, at, act, out)
-    SELECT gen_random_uuid()::text, sha256('x'), decode(repeat('ab', {body}), 'hex'), decode(repeat('cd', 128), 'hex'), now(),
-        'group.mute', 'done' FROM grp, mine, his, held, who WHERE mine.rank > his.rank RETURNING id, rid
+    INSERT INTO record (rid, body, at, act, out)
+    SELECT gen_random_uuid()::text, decode(repeat('ab', {body}), 'hex'), now(), 'group.mute', 'done'
+    FROM grp, mine, his, held, who WHERE mine.rank > his.rank RETURNING id, rid
 ),
 act AS (
     INSERT INTO mute
@@ -58,11 +58,7 @@ act AS (
     ON CONFLICT (by_record) DO UPDATE
     SET ended_at = excluded.ended_at, ended_how = excluded.ended_how, ended_record = excluded.ended_record
 ),
-pen AS (INSERT INTO limit_pending SELECT id FROM rec),
-tag AS (
-    INSERT INTO record_tag SELECT t, rec.id FROM rec,
-        unnest(ARRAY[(random() * 9e15)::bigint, (random() * 9e15)::bigint, :g, -7]) t ON CONFLICT DO NOTHING
-),
+pen AS (INSERT INTO limit_pending SELECT id, sha256('x'), decode(repeat('cd', 128), 'hex') FROM rec),
 key AS (
     INSERT INTO request_key
     SELECT sha256(gen_random_uuid()::text::bytea), sha256('x'), 200, decode(repeat('ab', {answer}), 'hex'), now()

@@ -30,7 +30,6 @@ from service.trail.sequencer import Sequencer
 
 TABLES = (
     "record",
-    "record_tag",
     "record_field",
     "log_entry",
     "log_tile",

@@ -23,7 +23,6 @@ import uvloop
 
 from service.clock import Clock
 from service.db import Db, Embedded, migrate
-from service.trail.append import prefix
 from service.trail.keys import TrailKeys
 from service.trail.sequencer import Sequencer
 
@@ -31,8 +30,8 @@ GROUPS = 20_000
 ROUNDS = 3
 MEASURED = 12_000
 BODY = 900
-_NEW = ("rid", "record_hash", "body", "tags", "at", "act", "out")
-_TABLES = ("record", "record_tag", "pending", "log_entry", "log_tile", "subject", "subject_leaf")
+_NEW = ("rid", "body", "at", "act", "out")
+_TABLES = ("record", "pending", "log_entry", "log_tile", "subject", "subject_leaf")
 _PLACE = os.urandom(32)
 _SUBJECTS = [tuple(os.urandom(32) for _ in range(3)) for _ in range(GROUPS)]
 
@@ -41,18 +40,16 @@ async def waiting(db: Db, groups: list[int]) -> None:
     """Records as the door leaves them: a group, its owner, a member, and the jurisdiction of all."""
     at = Clock().now()
     rows: list[Any] = []
+    tags: dict[str, bytes] = {}
     for group in groups:
-        tags = b"".join(sorted((*_SUBJECTS[group], _PLACE)))
         rid = f"00000000-0000-7000-8000-{os.urandom(6).hex()}"
-        rows.append(
-            (rid, os.urandom(32), os.urandom(BODY // 2).hex().encode(), tags, at, "group.mute", "done")
-        )
+        tags[rid] = b"".join(sorted((*_SUBJECTS[group], _PLACE)))
+        rows.append((rid, os.urandom(BODY // 2).hex().encode(), at, "group.mute", "done"))
     async with db.transaction() as tx:
         await tx.copy("record", _NEW, rows)
-        new = await tx.fetch("SELECT id, tags FROM record WHERE rid = ANY($1)", [row[0] for row in rows])
-        tagged = [(prefix(row["tags"][at : at + 32]), row["id"]) for row in new for at in range(0, 128, 32)]
-        await tx.copy("record_tag", ("tag", "record_id"), tagged)
-        await tx.copy("pending", ("id",), [(row["id"],) for row in new])
+        new = await tx.fetch("SELECT id, rid FROM record WHERE rid = ANY($1)", list(tags))
+        waits = [(row["id"], os.urandom(32), tags[row["rid"]]) for row in new]
+        await tx.copy("pending", ("id", "record_hash", "tags"), waits)
 
 
 def hash_us() -> float:

@@ -1,7 +1,8 @@
 """How many bytes does a record of the demo's own mix take in the tables of the trail?
 
-Run as `python -m bench.storage`; it plays the demo and reads what it left. Limit: 2.0 KB a record. Printed twice: the rows and
-their index entries alone, and whole files after VACUUM FULL, which for a thousand records are largely begun pages.
+Run as `python -m bench.storage`; it plays the demo and reads what it left. Limit: 2.0 KB a record. Printed three times: the rows
+and their index entries alone; whole files after VACUUM FULL, which for a thousand records are largely begun pages; and the
+files again with the same rows in them twenty times over, under other keys.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
@@ -26,6 +28,18 @@ _INDEXES = """
         SELECT attname::text FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY(indkey::smallint[])
     ) AS columns
     FROM pg_index WHERE indrelid = $1::text::regclass"""
+
+_TIMES = 20
+_AGAIN = {
+    "record": "id + 1e6::bigint * k, left(rid, 30) || lpad(to_hex(id + 1e5::bigint * k), 6, '0'), body, at, act, out, retired_by",
+    "record_field": "left(record_id, 32) || lpad(k::text, 4, '0'), name, key_type, key_id, sealed, deleted_by",
+    "log_entry": "idx + 1e6::bigint * k, record_id + 1e6::bigint * k, entry",
+    "log_tile": "level, n + 1e6::bigint * k, root, hashes",
+    "subject": "bucket, substr(tag, 1, 30) || int2send(k::smallint), edge",
+    "subject_leaf": "substr(tag, 1, 30) || int2send(k::smallint), chunk, places",
+    "checkpoint": "size + 1e6::bigint * k, note",
+}
+"""The columns of each table of the trail, under the keys of copy number k."""
 
 
 async def rows(connection: asyncpg.Connection, table: str) -> float:
@@ -43,22 +57,46 @@ async def rows(connection: asyncpg.Connection, table: str) -> float:
 
 
 async def measure(dsn: str) -> None:
-    """Print both figures, table by table."""
+    """Print the three figures, table by table."""
     connection = await asyncpg.connect(dsn)
     records = await connection.fetchval("SELECT count(*) FROM record")
     tables = [f"public.{name}" for name in TABLES]
     packed = {name: await rows(connection, name) / records for name in tables}
-    for name in tables:
-        await connection.execute(f"VACUUM (FULL) {name}")
-    files = {
-        name: await connection.fetchval("SELECT pg_total_relation_size($1::text::regclass)", name) / records
-        for name in tables
-    }
+    whole = await files(connection, tables)
+    for name in TABLES:
+        columns = ", ".join(
+            row[0]
+            for row in await connection.fetch(
+                "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped"
+                " ORDER BY attnum",
+                name,
+            )
+        )
+        await connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
+        await connection.execute(
+            f"INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE"
+            f" SELECT {_AGAIN[name]} FROM generate_series(1, {_TIMES - 1}) k, {name} ORDER BY k"
+        )
+    many = await files(connection, tables)
     await connection.close()
-    for what, sizes in (("rows and index entries", packed), ("files", files)):
+    for what, sizes, number in (
+        ("rows and index entries", packed, records),
+        ("files", {name: size / records for name, size in whole.items()}, records),
+        ("files of many", {name: size / records / _TIMES for name, size in many.items()}, records * _TIMES),
+    ):
         shares = ", ".join(f"{name.removeprefix('public.')} {size:.0f}" for name, size in sizes.items())
         total = sum(sizes.values())
-        print(f"{what}: {total:,.0f} bytes a record of {records}, {total / LIMIT:.2f} of the limit: {shares}")
+        print(f"{what}: {total:,.0f} bytes a record of {number}, {total / LIMIT:.2f} of the limit: {shares}")
+
+
+async def files(connection: asyncpg.Connection, tables: Sequence[str]) -> dict[str, int]:
+    """Bytes of the files of each table, packed as VACUUM FULL leaves them, indexes and all."""
+    for name in tables:
+        await connection.execute(f"VACUUM (FULL) {name}")
+    return {
+        name: await connection.fetchval("SELECT pg_total_relation_size($1::text::regclass)", name) or 0
+        for name in tables
+    }
 
 
 def main() -> None:

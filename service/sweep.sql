@@ -217,7 +217,7 @@ SELECT :before::timestamptz AS before
 WHERE EXISTS (
     SELECT FROM (SELECT at, rid FROM outbox ORDER BY id LIMIT 1000) o
     WHERE o.at < :before::timestamptz - interval '1 day' AND NOT EXISTS (
-        SELECT FROM held h JOIN record r ON r.rid = o.rid WHERE position(h.tag IN r.tags) % 32 = 1
+        SELECT FROM held h JOIN record r ON r.rid = o.rid WHERE concerns(r.body, h.tag)
     )
 )
 LIMIT :most OFFSET :skipped;

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import msgspec
+
 from service.db import Db
 from service.trail.entry import MapEntry, RecordEntry, bucket_of, decode, subject_value
 from service.trail.merkle import Frontier, Tree, leaf
 from service.trail.note import ED25519, Vkey
+from service.trail.record import record_hash
 from service.trail.replay import Replay
 from service.trail.verify.trust import LogKey
 
@@ -30,7 +33,7 @@ async def check_log(db: Db, origin: str, *vkeys: str) -> Replay:
     """Fail unless every record stands in the log once, and every table is what the entries say."""
     async with db.read(snapshot=True) as reader:
         rows = await reader.fetch("SELECT * FROM log_entry ORDER BY idx")
-        records = {row["id"]: row for row in await reader.fetch("SELECT id, record_hash, tags FROM record")}
+        records = {row["id"]: row["body"] for row in await reader.fetch("SELECT id, body FROM record")}
         pending = {row["id"] for row in await reader.fetch("SELECT id FROM pending")}
         [state] = await reader.fetch("SELECT * FROM log_state")
         notes = {row["size"]: row["note"] for row in await reader.fetch("SELECT * FROM checkpoint")}
@@ -50,8 +53,10 @@ async def check_log(db: Db, origin: str, *vkeys: str) -> Replay:
         tree.append(digest)
         entry = decode(row["entry"])
         if isinstance(entry, RecordEntry):
-            record = records[row["record_id"]]
-            assert (entry.record_hash, b"".join(entry.tags)) == (record["record_hash"], record["tags"])
+            body = records[row["record_id"]]
+            if body is not None:
+                assert entry.record_hash == record_hash(body)
+                assert [tag.hex() for tag in entry.tags] == msgspec.json.decode(body)["subj"]
             for tag in entry.tags:
                 trees.setdefault(tag, []).append((row["idx"], digest))
         if replay.size in notes:

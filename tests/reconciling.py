@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 from service.db.pool import Reader
-from service.trail.append import prefix
 from service.trail.fields import open_sealed
 from service.trail.keys import TrailKeys
 from service.trail.record import commitment, read_record, record_hash
@@ -133,10 +132,11 @@ FROM pending p WHERE NOT EXISTS (SELECT FROM record WHERE id = p.id)
 """
 
 RECORDS = """
-SELECT rid, record_hash, body, tags, at, act, out, retired_by,
-    ARRAY(SELECT tag FROM record_tag WHERE record_id = record.id ORDER BY tag) AS prefixes
-FROM record ORDER BY id
+SELECT r.id, r.rid, r.body, r.at, r.act, r.out, r.retired_by, p.record_hash, p.tags
+FROM record r LEFT JOIN pending p USING (id) ORDER BY r.id
 """
+
+LOGS = "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname = current_schema() OR nspname LIKE 'ended\\_log\\_%'"
 
 FIELDS = """
 SELECT f.record_id, f.name, f.key_type, f.key_id, f.sealed, f.deleted_by, k.wrapped
@@ -150,7 +150,17 @@ async def faults(reader: Reader, keys: TrailKeys) -> list[str]:
     found += await _unknown_records(reader)
     bodies: dict[str, dict[str, Any]] = {}
     retired: dict[str, str] = {}
+    logged, led_to = await _logged(reader)
     for row in await reader.fetch(RECORDS):
+        waits = [] if row["tags"] is None else [(row["record_hash"], row["tags"])]
+        said = [*waits, *logged.get(row["id"], ())]
+        if len(said) != 1:
+            found.append(f"record {row['rid']} waits or is logged {len(said)} times")
+            continue
+        [(hashed, tagged)] = said
+        led = waits or all((tagged[at : at + 32], row["id"]) in led_to for at in range(0, len(tagged), 32))
+        if not led:
+            found.append(f"record {row['rid']} ({row['act']}): no trail of its subjects leads to it")
         if row["body"] is None:
             bodies[row["rid"]] = {"sd": {}}
             retired[row["rid"]] = row["retired_by"]
@@ -163,9 +173,8 @@ async def faults(reader: Reader, keys: TrailKeys) -> list[str]:
         bodies[row["rid"]] = body
         tags = [bytes.fromhex(tag) for tag in body["subj"]]
         told = {
-            "hash": record_hash(row["body"]) == row["record_hash"],
-            "tags": b"".join(tags) == row["tags"] and sorted(tags) == tags,
-            "look-up by tag": sorted({prefix(tag) for tag in tags}) == row["prefixes"],
+            "hash": record_hash(row["body"]) == hashed,
+            "tags": b"".join(tags) == tagged and sorted(tags) == tags,
             "id": body["id"] == row["rid"],
             "instant": body["ts_us"] == round(row["at"].timestamp() * 1_000_000),
             "act": (body["act"], body["out"]) == (row["act"], row["out"]),
@@ -195,6 +204,32 @@ async def faults(reader: Reader, keys: TrailKeys) -> list[str]:
         if keys.tag(row["type"], row["id"]) != row["tag"]:
             found.append(f"the tag of {row['type']} {row['id']} stands for somebody else")
     return found
+
+
+async def _logged(reader: Reader) -> tuple[dict[int, list[tuple[bytes, bytes]]], set[tuple[bytes, int]]]:
+    """What the entries of all logs say of records: hash and tags. And by tag, to which records the subjects' rows lead."""
+    said: dict[int, list[tuple[bytes, bytes]]] = {}
+    led_to: set[tuple[bytes, int]] = set()
+    for (log,) in await reader.fetch(LOGS):
+        at: dict[int, int] = {}
+        for index, number, entry in await reader.fetch(
+            f"SELECT * FROM {log}.log_entry WHERE record_id IS NOT NULL"
+        ):
+            at[index] = number
+            tags = b"".join(entry[start : start + 32] for start in range(50, len(entry), 40))
+            said.setdefault(number, []).append((entry[17:49], tags))
+        places = [
+            (row["tag"], row["places"]) for row in await reader.fetch(f"SELECT * FROM {log}.subject_leaf")
+        ]
+        for row in await reader.fetch(f"SELECT * FROM {log}.subject"):
+            roots = int.from_bytes(row["edge"][32:40], "big").bit_count()
+            places.append((row["tag"], row["edge"][40 + 32 * roots :]))
+        led_to |= {
+            (tag, at.get(int.from_bytes(held[start : start + 8], "big"), -1))
+            for tag, held in places
+            for start in range(0, len(held), 8)
+        }
+    return said, led_to
 
 
 _queries: list[str] = []

@@ -15,7 +15,7 @@ from tests.kit import House
 pytestmark = pytest.mark.anyio
 
 #: A part of the act's transaction, by the table it is written to.
-PARTS = ("mute", "record", "record_tag", "record_field", "subject_key", "pending", "outbox", "request_key")
+PARTS = ("mute", "record", "record_field", "subject_key", "pending", "outbox", "request_key")
 MUTE = {"person_id": "dan", "seconds": 60, "reason": "spam", "note": "again and again"}
 
 
@@ -55,14 +55,12 @@ async def test_if_any_part_fails_none_has_happened(house: House, database: Datab
     assert [one["out"] for one in await house.records()] == ["done"]
 
 
-@pytest.mark.parametrize("table", ["record", "record_tag", "edition", "credit_entry"])
+@pytest.mark.parametrize("table", ["record", "edition", "credit_entry"])
 async def test_records_are_changed_and_deleted_by_nobody(
     house: House, database: Database, table: str
 ) -> None:
     """S007: the service's role has no right to, and a trigger refuses even the owner of the tables."""
-    column = {"record": "act = 'none'", "record_tag": "tag = 0", "edition": "adopted_record = 'none'"}.get(
-        table, "points = 0"
-    )
+    column = {"record": "act = 'none'", "edition": "adopted_record = 'none'"}.get(table, "points = 0")
     attempts = (f"UPDATE {table} SET {column}", f"DELETE FROM {table}", f"TRUNCATE {table}")
     await house.has_people("ann", credit=75)
     before = (await everything(house))[table]
@@ -151,7 +149,6 @@ async def test_no_column_is_made_for_who_somebody_is(house: House) -> None:
     memory = {
         "record",
         "record_field",
-        "record_tag",
         "subject_key",
         "subject_name",
         "outbox",

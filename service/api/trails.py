@@ -26,7 +26,7 @@ from service.door import Door
 from service.errors import Code, Refusal
 from service.trail import reading
 from service.trail.keys import TrailKeys
-from service.trail.reading import Found
+from service.trail.reading import Found, Place
 
 TYPES = get_args(SubjectType)
 PURPOSE = {"purpose": "Why this is read; goes on the record."}
@@ -163,7 +163,7 @@ async def read_trail(
     )
     state = request.app.state
     limit = asked.limit(state.editions.at(state.clock.now()).parameters.trail_page_max)
-    place = asked.cursor(int, str)
+    place = asked.cursor(int, int, int, str)
     actor = _actor(asked)
     wanted = reading.Filter(
         actor=actor,
@@ -188,23 +188,14 @@ async def read_trail(
     read = await _look(request, caller, subject, "trail", asked.text("purpose"), looked)
     if isinstance(read, Response):
         return read
-    first = read if place is None else place[1]
+    *after, first = (*Place(), read) if place is None else place
     db: Db = state.db
     keys: TrailKeys = state["keys"]
-    before = await reading.place_of(db, first)
-    page = await reading.page(
-        db,
-        keys,
-        subject,
-        wanted,
-        after=0 if place is None else place[0],
-        before=before or 0,
-        limit=limit,
-    )
+    page = await reading.page(db, keys, subject, wanted, after=Place(*after), read=first, limit=limit)
     answer = TrailPage(
         subject=Who(type=subject.type, id=subject.id),
         items=await _told(db, keys, page.records, caller),
-        next=None if page.after is None else asked.cursor_to(page.after, first),
+        next=None if page.after is None else asked.cursor_to(*page.after, first),
         read_record_id=read,
     )
     return _answered(answer)

@@ -23,7 +23,6 @@ from service.trail.keys import TrailKeys
 from service.trail.writing import Written, sorted_tags, write_record
 
 sql = queries(__file__)
-_SIGN = 1 << 63
 _FIELD_PURPOSE = "record.field"
 #: Roles that `p.who` leaves out: the actor stands in `by`, and a territory is nobody's role.
 _UNNAMED = frozenset({"actor", "jurisdiction"})
@@ -76,12 +75,6 @@ class Request(msgspec.Struct, frozen=True):
     req: bytes
 
 
-def prefix(tag: bytes) -> int:
-    """The first 8 bytes of a tag as the signed number `record_tag` keeps."""
-    number = int.from_bytes(tag[:8], "big")
-    return number - 2 * _SIGN if number >= _SIGN else number
-
-
 def tag_of(keys: TrailKeys, subject: Subject) -> bytes:
     """The 32-byte tag of a subject: how records name it without its id."""
     return keys.tag(subject.type, subject.id)
@@ -123,7 +116,7 @@ async def append(
     edition: str,
     writes: Mapping[type[Row], Sequence[Row]],
 ) -> list[Written]:
-    """Append the records in the order given, with their pending rows, tags, first answers, effects and sealed fields.
+    """Append the records in the order given, with what waits to be logged, first answers, effects and sealed fields.
 
     `writes` are the rows that the acts change, written by the same statement: no two of its parts may touch one table.
     """
@@ -147,10 +140,6 @@ async def append(
             "tags": [b"".join(one.tags) for one in written],
             "acts": [entry.act for entry in entries],
             "outs": [entry.out for entry in entries],
-            "tag_prefixes": [prefix(tag) for one in written for tag in one.tags],
-            "tag_rids": [
-                entry.record_id for entry, one in zip(entries, written, strict=True) for _ in one.tags
-            ],
             "keys": [entry.request.key for entry in asked if entry.request],
             "asked": [entry.request.asked for entry in asked if entry.request],
             "statuses": [entry.status for entry in asked],

@@ -6,18 +6,16 @@ JOIN subject_key k USING (type, id);
 
 -- name: record_set
 -- Append a set of records with all that belongs to them, in the order given; one statement, the last of the act.
-WITH r AS (
-    INSERT INTO record (rid, record_hash, body, tags, at, act, out)
-    SELECT rid, hash, body, tags, :at, act, out
+WITH m AS MATERIALIZED (
+    SELECT nextval('record_id_seq') AS id, u.*
     FROM unnest(:rids::text[], :hashes::bytea[], :bodies::bytea[], :tags::bytea[], :acts::text[], :outs::text[])
         WITH ORDINALITY AS u (rid, hash, body, tags, act, out, place)
     ORDER BY place
-    RETURNING id, rid
+), r AS (
+    INSERT INTO record (id, rid, body, at, act, out) OVERRIDING SYSTEM VALUE
+    SELECT id, rid, body, :at, act, out FROM m
 ), p AS (
-    INSERT INTO pending (id) SELECT id FROM r
-), t AS (
-    INSERT INTO record_tag (tag, record_id)
-    SELECT DISTINCT u.tag, r.id FROM unnest(:tag_prefixes::bigint[], :tag_rids::text[]) AS u (tag, rid) JOIN r USING (rid)
+    INSERT INTO pending (id, record_hash, tags) SELECT id, hash, tags FROM m
 ), k AS (
     INSERT INTO request_key (key, asked, status, answer, at)
     SELECT key, asked, status, answer, :at
@@ -33,7 +31,7 @@ WITH r AS (
         WITH ORDINALITY AS u (rid, kind, payload, place)
     ORDER BY place
 )
-SELECT count(*) FROM r;
+SELECT count(*) FROM m;
 
 -- name: bodies
 -- The bytes of these records.

@@ -12,14 +12,24 @@ from service.trail.entry import Genesis
 sql = queries(__file__)
 
 
+async def logs(db: Reader) -> list[str]:
+    """The logs of this house as `look_in` takes them: those that were ended, the oldest first, then the one that stands."""
+    return await sql.logs(db)
+
+
+async def look_in(db: Reader, log: str) -> None:
+    """Let this snapshot, until it ends, see the tables of one of `logs`."""
+    # For this transaction only, so behind a pooler too.
+    await sql.look_in(db, path=log)
+
+
 async def enter(db: Reader, origin: str) -> Genesis | None:
     """Let this snapshot, until it ends, see the tables of the ended log of that name; return its entry 0. None: no such log."""
-    here = await sql.here(db)
-    for row in await sql.ended(db):
-        # For this transaction only, so behind a pooler too.
-        await sql.look_in(db, path=f"{row['schema']}, {here}")
+    *ended, here = await logs(db)
+    for log in ended:
+        await look_in(db, log)
         genesis = await entry_0(db)
         if genesis is not None and genesis.origin == origin:
             return genesis
-    await sql.look_in(db, path=here)
+    await look_in(db, here)
     return None

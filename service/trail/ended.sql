@@ -1,11 +1,9 @@
--- name: here$
--- The schemas in which names are looked for.
-SELECT current_setting('search_path');
-
--- name: ended
--- The schemas of ended logs that may be read.
-SELECT nspname AS schema FROM pg_namespace
-WHERE nspname LIKE 'ended\_log\_%' AND has_schema_privilege(oid, 'USAGE') ORDER BY oid;
+-- name: logs$
+-- Where names are looked for to read the logs of this house: those that were ended, the oldest first, then the one that stands.
+SELECT ARRAY(
+    SELECT quote_ident(nspname) || ', ' || current_setting('search_path') FROM pg_namespace
+    WHERE nspname LIKE 'ended\_log\_%' AND has_schema_privilege(oid, 'USAGE') ORDER BY length(nspname), nspname
+) || current_setting('search_path');
 
 -- name: look_in$
 -- Look for names in other schemas until the transaction ends.

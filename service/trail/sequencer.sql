@@ -13,9 +13,9 @@ FROM log_state s;
 -- name: take_pending
 -- Take the first waiting records; the deleted row is the mark of work done.
 WITH taken AS (
-    DELETE FROM pending WHERE id IN (SELECT id FROM pending ORDER BY id LIMIT :most) RETURNING id
+    DELETE FROM pending WHERE id IN (SELECT id FROM pending ORDER BY id LIMIT :most) RETURNING id, record_hash, tags
 )
-SELECT r.id, r.record_hash, r.tags FROM taken JOIN record r USING (id) ORDER BY r.id;
+SELECT id, record_hash, tags FROM taken ORDER BY id;
 
 -- name: advance!
 -- Move the log on from the size that was read, or nothing at all: a second sequencer ends here.

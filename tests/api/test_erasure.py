@@ -17,7 +17,9 @@ import structlog
 from conftest import Database
 
 from service import log
+from service.commands.trail_keys import begin_anew
 from service.trail.fields import SealError, open_sealed
+from tests.api.test_new_log import NEXT, settings
 from tests.kit import House
 from tests.taking import HOLD, agreed, body, export, hold, lines, release, verify
 
@@ -322,3 +324,65 @@ async def test_the_service_deletes_values_by_a_record_and_in_no_other_way(
                 await connection.execute(attempt)
     finally:
         await connection.close()
+
+
+async def noted(house: House, whom: str) -> str:
+    """Mute somebody with a note; the id of the record."""
+    muting = {"person_id": whom, "seconds": 60, "reason": "fraud", "note": NOTE}
+    return (await house.do("ben", "POST", "/v1/groups/g/mutes", muting))["record_id"]
+
+
+async def test_an_erasure_finds_what_waits_for_the_log_and_what_stands_in_ended_logs(
+    house: House, database: Database
+) -> None:
+    """S203, O3: values go whether their record stands in a log that was ended, in the one that stands, or in none yet, and a
+    hold on anybody whom one of these records concerns stops the erasure; what only others are told of stays.
+    """
+    await house.has_group("g", "ann", ("ben",), ("dan", "eve"))
+    ended = [await noted(house, "dan") for _ in range(40)]
+    await house.publish()
+    await asyncio.to_thread(begin_anew, settings(house, database, origin=NEXT))
+    async with House.reopen(database.service_dsn, house.app.state.settings.data, origin=NEXT) as later:
+        later.tokens, later._keys = house.tokens, house._keys
+        later.clock.advance(60)
+        logged = [await noted(later, "dan")]
+        await later.publish()
+        waiting, other = await noted(later, "dan"), await noted(later, "eve")
+        await later.do("im", "POST", "/v1/people/dan/closure", {})
+        later.clock.advance(HALF_YEAR)
+        held = await hold(later, "person", "ben")
+        problem = await later.refused("legal_hold", "co", "POST", "/v1/people/dan/erasure", BASIS)
+        assert problem["data"] == {"holds": [held]}
+        await release(later, held)
+        proposal = await later.do("co", "POST", "/v1/people/dan/erasure", BASIS)
+        deed = (await agreed(later, proposal, "ap"))["result"]["deed_id"]
+        async with later.db.read() as db:
+            rows = await db.fetch("SELECT record_id, deleted_by FROM record_field WHERE name = 'note'")
+            waits = await db.fetch("SELECT r.rid FROM pending JOIN record r USING (id)")
+        assert {waiting, other, deed} <= {row["rid"] for row in waits}
+        found = {row["record_id"]: row["deleted_by"] for row in rows}
+        assert {found[one] for one in (*ended, *logged, waiting)} == {deed}
+        assert found[other] is None
+        await later.publish()
+
+
+async def test_nobody_is_erased_by_halves_where_the_trail_is_damaged(dan: House, database: Database) -> None:
+    """S203, S197: while a row of the person's trail is missing the erasure is refused and deletes nothing; put back, it is done."""
+    dan.clock.advance(HALF_YEAR)
+    owner = await asyncpg.connect(database.owner_dsn)
+    try:
+        await owner.execute("ALTER TABLE log_entry DISABLE TRIGGER USER")
+        await owner.execute(
+            "CREATE TEMP TABLE hid AS SELECT e.* FROM log_entry e JOIN record r ON r.id = e.record_id"
+            " WHERE r.act = 'group.mute' ORDER BY e.idx LIMIT 1"
+        )
+        await owner.execute("DELETE FROM log_entry WHERE idx = (SELECT idx FROM hid)")
+        problem = await dan.refused("trail_unavailable", "co", "POST", "/v1/people/dan/erasure", BASIS)
+        assert "subject" not in str(problem)
+        assert await owner.fetchval("SELECT count(*) FROM record_field WHERE sealed IS NULL") == 0
+        await owner.execute("INSERT INTO log_entry SELECT * FROM hid")
+        await owner.execute("ALTER TABLE log_entry ENABLE TRIGGER USER")
+        await erase(dan)
+        assert await owner.fetchval("SELECT count(*) FROM record_field WHERE sealed IS NULL") > 5
+    finally:
+        await owner.close()

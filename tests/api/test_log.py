@@ -184,6 +184,7 @@ async def test_two_sequencers_at_once_do_no_harm(group: House, monkeypatch: pyte
         await check(group)
 
 
+@pytest.mark.unreconciled("a record stays whose entry was taken away")
 async def test_a_database_set_back_is_refused_with_a_cure(group: House, database: Database) -> None:
     """O3: a log smaller than was signed, or another one, is neither continued nor signed, and the message says what to do."""
     await group.publish()

@@ -137,8 +137,8 @@ async def test_every_subject_of_a_record_can_be_told(group: House) -> None:
     await group.do("au", "GET", "/v1/trails/group/g" + WHY)
     async with group.db.read() as db:
         untold = await db.fetchval(
-            "SELECT count(*) FROM record r, generate_series(0, length(r.tags) / 32 - 1) AS place"
-            " WHERE NOT EXISTS (SELECT FROM subject_name n WHERE n.tag = substr(r.tags, place::int * 32 + 1, 32))"
+            "SELECT count(*) FROM record r, jsonb_array_elements_text(convert_from(r.body, 'UTF8')::jsonb -> 'subj') AS s (tag)"
+            " WHERE NOT EXISTS (SELECT FROM subject_name n WHERE n.tag = decode(s.tag, 'hex'))"
         )
         told = {(row["type"], row["id"]) for row in await db.fetch("SELECT type, id FROM subject_name")}
     assert untold == 0

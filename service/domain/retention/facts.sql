@@ -4,12 +4,17 @@ SELECT pg_advisory_xact_lock(hashtextextended('mandate.retention', 0))::text;
 
 -- name: erasable
 -- What the erasure of these people would delete, what holds it, and which proposals still name them.
-SELECT p.person_id, count(o.name) AS values, max(r.at) AS newest_at,
+WITH opening AS MATERIALIZED (
+    SELECT p.person_id, r.at, r.body
+    FROM unnest(:people::text[]) AS p (person_id)
+    CROSS JOIN LATERAL openings_of(p.person_id) o
+    JOIN record r ON r.rid = o.record_id
+)
+SELECT p.person_id, count(o.at) AS values, max(o.at) AS newest_at,
     ARRAY(
         SELECT DISTINCT h.hold_id FROM held h
         WHERE (h.subject_type = 'person' AND h.subject_id = p.person_id) OR EXISTS (
-            SELECT FROM openings_of(p.person_id) v JOIN record c ON c.rid = v.record_id
-            WHERE position(h.tag IN c.tags) % 32 = 1
+            SELECT FROM opening c WHERE c.person_id = p.person_id AND concerns(c.body, h.tag)
         )
     ) AS holds,
     ARRAY(
@@ -23,9 +28,7 @@ SELECT p.person_id, count(o.name) AS values, max(r.at) AS newest_at,
         SELECT w.operator_id FROM operator w
         WHERE w.kind = 'person' AND w.answerable_person = p.person_id ORDER BY w.operator_id
     ) AS operators
-FROM unnest(:people::text[]) AS p (person_id)
-LEFT JOIN LATERAL openings_of(p.person_id) o ON true
-LEFT JOIN record r ON r.rid = o.record_id
+FROM unnest(:people::text[]) AS p (person_id) LEFT JOIN opening o USING (person_id)
 GROUP BY p.person_id;
 
 -- name: redactable
@@ -35,11 +38,11 @@ SELECT r.rid AS record_id, r.at,
     (
         SELECT coalesce(array_agg(ARRAY[n.type, n.id] ORDER BY n.tag), '{}') FROM subject_name n
         WHERE n.tag = ANY(ARRAY(
-            SELECT substr(r.tags, at, 32) FROM generate_series(1, length(r.tags), 32) AS at
+            SELECT decode(s.tag, 'hex') FROM jsonb_array_elements_text(convert_from(r.body, 'UTF8')::jsonb -> 'subj') AS s (tag)
         ))
     ) AS subjects,
     ARRAY(SELECT f.name FROM record_field f WHERE f.record_id = r.rid AND f.sealed IS NOT NULL ORDER BY f.name) AS fields,
-    ARRAY(SELECT h.hold_id FROM held h WHERE position(h.tag IN r.tags) % 32 = 1) AS holds
+    ARRAY(SELECT h.hold_id FROM held h WHERE concerns(r.body, h.tag)) AS holds
 FROM record r
 WHERE r.rid = ANY(:rids::text[]) AND r.body IS NOT NULL;
 
@@ -51,7 +54,7 @@ SELECT s.size, n.notice, n.months,
     (SELECT max(r.at) FROM bodies_between(:start, :end) b JOIN record r USING (id)) AS newest_at,
     ARRAY(
         SELECT h.hold_id FROM held h WHERE EXISTS (
-            SELECT FROM bodies_between(:start, :end) b JOIN record r USING (id) WHERE position(h.tag IN r.tags) % 32 = 1
+            SELECT FROM bodies_between(:start, :end) b JOIN record r USING (id) WHERE concerns(r.body, h.tag)
         )
     ) AS holds
 FROM log_state s LEFT JOIN LATERAL (
@@ -73,7 +76,7 @@ DELETE FROM request_key WHERE key = ANY(:rows::bytea[]);
 -- Effects from before an instant whose acts concern nothing that is held, in their order.
 SELECT o.id FROM outbox o
 WHERE o.at < :before AND NOT EXISTS (
-    SELECT FROM held h JOIN record r ON r.rid = o.rid WHERE position(h.tag IN r.tags) % 32 = 1
+    SELECT FROM held h JOIN record r ON r.rid = o.rid WHERE concerns(r.body, h.tag)
 )
 ORDER BY o.id LIMIT :most;
 
