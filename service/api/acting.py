@@ -198,12 +198,19 @@ def converted(members: dict[str, Any], action: Any) -> Any:
         members = {
             name: value if name in verbatim else _clean(value, f"/{name}") for name, value in members.items()
         }
-        asked = msgspec.convert(members, action)
+    except RecursionError:
+        raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
+    return settled(shaped(members, action))
+
+
+def shaped(value: Any, kind: Any) -> Any:
+    """Make what `kind` names of parsed JSON, as it is. Raises Refusal `malformed` with a JSON pointer."""
+    try:
+        return msgspec.convert(value, kind)
     except RecursionError:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except msgspec.ValidationError as error:
         raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
-    return settled(asked)
 
 
 def settled(asked: Any) -> Any:

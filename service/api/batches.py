@@ -67,6 +67,7 @@ class Asking:
             union = union | kind
         self._union = union
         self._decoder = msgspec.json.Decoder(union)
+        self.members = {action_name(kind): frozenset(kind.__struct_encode_fields__) for kind in self.kinds}
 
     def act(self, raw: bytes) -> tuple[Action, int | None]:
         """The action of one item and the version it expects. Raises Refusal `malformed` with a pointer into the item."""
@@ -76,6 +77,10 @@ class Asking:
         members = parsed(raw)
         if not isinstance(members, dict):
             raise Refusal(Code.MALFORMED, pointer="", why="an act is an object")
+        return self.of(members)
+
+    def of(self, members: dict[str, Any]) -> tuple[Action, int | None]:
+        """The action of one item that is parsed already; see `act`. Takes the version out of `members`."""
         expected = members.pop(EXPECTED, None)
         if expected is not None and (type(expected) is not int or not 0 <= expected < 1 << 63):
             raise Refusal(Code.MALFORMED, pointer=f"/{EXPECTED}", why="a whole number")
