@@ -83,6 +83,13 @@ async def test_a_bad_body_is_malformed_and_points_at_the_member(group: House) ->
     assert await group.records() == []
 
 
+async def test_a_text_that_looks_like_a_name_is_a_text(group: House) -> None:
+    """Quotes, colons and backslashes inside a text, also at its ends, are no member said twice."""
+    for number, note in enumerate((":)", " : ", '":', '\\":"', "\\", '{"seconds": 1, "seconds": 2}')):
+        body = GOOD | {"person_id": ("dan", "eve")[number % 2], "seconds": 60 + number, "note": note}
+        assert (await group.do("ann", "POST", MUTES, body))["outcome"] == "done", note
+
+
 async def test_absurd_durations_have_their_own_codes(group: House) -> None:
     """S023: zero and out of range are told apart, up to the largest integers."""
     for seconds, code in [
@@ -111,7 +118,8 @@ async def test_absurd_instants_are_malformed(house: House) -> None:
 async def test_a_huge_body_is_413(database: Any, tmp_path: Any) -> None:
     """Beyond the limit the body is not read: `body_too_large`, whether its length was said or not."""
     async with House.open(database.service_dsn, tmp_path, body_limit=2048) as house:
-        assert said(await raw(house, b" " * 2049)) == (413, "body_too_large", "")
+        for path in (MUTES, "/v1/checks", "/v1/batches", "/access/v1/evaluations"):
+            assert said(await raw(house, b" " * 2049, path)) == (413, "body_too_large", ""), path
 
         async def pieces() -> Any:
             for _ in range(3):

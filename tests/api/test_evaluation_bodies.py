@@ -1,8 +1,11 @@
 """How questions in the standard's words are sent, how they are told apart by id, and how their routes are found."""
 
 import json
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.api.test_evaluations import MANY, ONE, G, ask, mute, person, question
 from tests.kit import House
@@ -52,6 +55,7 @@ async def test_a_body_that_can_be_read_in_two_ways_is_refused(group: House) -> N
         good.replace('"id": "ben"', '"id": "dan", "id": "ben"').encode(),
         good.replace('"subject"', '"subject": {}, "subject"').encode(),
         listed.replace('"seconds": 3600', '"seconds": 1, "seconds": 3600').encode(),
+        good[:-1].encode() + rb', "context": {"a\\": 1, "a\\": 2}}',
         good.replace('"seconds": 3600', f'"seconds": {deep}').encode(),
         good[:-1].encode() + f', "context": {{"a": {deep}}}}}'.encode(),
         good[:-1].encode() + b', "colour": ' + b'{"a":' * 5_000 + b"1" + b"}" * 5_001,
@@ -59,6 +63,44 @@ async def test_a_body_that_can_be_read_in_two_ways_is_refused(group: House) -> N
         for path in (ONE, MANY):
             problem = await group.refused("malformed", "im", "POST", path, body, headers=JSON)
             assert problem["status"] == 400
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+PLACES = (
+    ("subject",), ("subject", "type"), ("subject", "id"), ("subject", "properties"), ("context",),
+    ("resource",), ("resource", "type"), ("resource", "id"), ("action",), ("action", "name"), ("action", "properties"),
+    *(("action", "properties", one) for one in ("person_id", "seconds", "reason", "note", "expected_version", "group_id")),
+)  # fmt: skip
+
+
+async def test_anything_in_any_place_is_answered(group: House) -> None:
+    """Whatever JSON stands in whatever place: one question is a decision or a problem, in a list it is always a decision."""
+    cases: list[dict[str, Any]] = []
+
+    @settings(max_examples=300, deadline=None, database=None, derandomize=True,
+              suppress_health_check=list(HealthCheck))  # type: ignore[arg-type]  # fmt: skip
+    @given(st.sampled_from(PLACES), anything)
+    def collect(place: tuple[str, ...], value: Any) -> None:
+        body = json.loads(json.dumps(question("ben")))
+        inner = body
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = value
+        cases.append(body)
+
+    collect()
+    alone = [await group.ask("im", "POST", ONE, one) for one in cases]
+    listed = (await ask(group, MANY, {"evaluations": cases}))["evaluations"]
+    for case, answer, decision in zip(cases, alone, listed, strict=True):
+        if answer.status_code == 200:
+            assert answer.json() == decision, case
+        else:
+            assert answer.json()["code"] == decision["context"]["reason"] in {"malformed", "key_scope"}, case
+            assert decision["decision"] is False
 
 
 async def test_a_body_must_be_said_to_be_json(group: House) -> None:
