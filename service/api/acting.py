@@ -35,7 +35,7 @@ _FIELD = re.compile(r"field `([^`]+)`")
 _VALUE = re.compile(r"(Invalid (?:enum )?value) .*", re.DOTALL)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 #: A text of valid JSON, and the colon that makes it a member's name.
-_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?')
+_TEXT = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?')
 #: Headers that mean something here: said twice, nobody knows which one counts.
 _SINGLE = {
     b"authorization": "Authorization",
@@ -196,9 +196,14 @@ def parsed(body: bytes) -> Any:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(Code.MALFORMED, pointer="", why=_plain(error)) from None
-    if sum(map(bool, _TEXT.findall(body))) > members:
+    if len(names_in(body)) > members:
         raise Refusal(Code.MALFORMED, pointer="", why="a member is said twice")
     return value
+
+
+def names_in(body: bytes) -> list[bytes]:
+    """The name of each member in valid JSON, at any depth, in order and as it is spelled there."""
+    return [text for text, colon in _TEXT.findall(body) if colon]
 
 
 def _members(value: Any) -> int:

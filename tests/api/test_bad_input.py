@@ -83,6 +83,25 @@ async def test_a_bad_body_is_malformed_and_points_at_the_member(group: House) ->
     assert await group.records() == []
 
 
+async def test_a_member_said_twice_is_refused_wherever_acts_are_named(group: House) -> None:
+    """An act in a batch or a check that says a member twice is malformed, as on its own route; the same name further in is not."""
+    act = '{"action": "group.mute", "group_id": "g", "person_id": "eve", "person_id": "dan", "seconds": 60}'
+    assert said(await raw(group, act.encode(), "/v1/checks"))[:2] == (400, "malformed")
+    batch = await raw(group, f'{{"items": [{act}]}}'.encode(), "/v1/batches")
+    assert [one["problem"]["code"] for one in batch.json()["items"]] == ["malformed"]
+    for again in ("items", "\\u0069tems"):
+        twice = f'{{"items": [{{}}], "{again}": []}}'.encode()
+        assert said(await raw(group, twice, "/v1/batches")) == (400, "malformed", "")
+    looked = {
+        "action": "trail.read",
+        "subject_type": "group",
+        "subject_id": "g",
+        "looked": {"action": "group.mute"},
+    }
+    assert (await group.do("au", "POST", "/v1/checks", looked))["code"] == "purpose_missing"
+    assert await group.records() == []
+
+
 async def test_a_text_that_looks_like_a_name_is_a_text(group: House) -> None:
     """Quotes, colons and backslashes inside a text, also at its ends, are no member said twice."""
     for number, note in enumerate((":)", " : ", '":', '\\":"', "\\", '{"seconds": 1, "seconds": 2}')):
