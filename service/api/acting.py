@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import Receive
 
 from service.action import Action, action_name
 from service.api.callers import Callers
@@ -33,7 +34,8 @@ _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
 _FIELD = re.compile(r"field `([^`]+)`")
 _VALUE = re.compile(r"(Invalid (?:enum )?value) .*", re.DOTALL)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_MEMBER = re.compile(rb'(?<!\\)"\s*:')
+#: A text of valid JSON, and the colon that makes it a member's name.
+_TEXT = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?')
 #: Headers that mean something here: said twice, nobody knows which one counts.
 _SINGLE = {
     b"authorization": "Authorization",
@@ -124,8 +126,23 @@ def request_id(request: Request[Any, Any, Any]) -> str:
 
 
 async def body_of(request: Request[Any, Any, Any], headers: Mapping[bytes, bytes]) -> bytes:
-    """The body, when it is JSON or empty."""
-    return json_of(await request.body(), headers)
+    """The body, when it is JSON or empty. Raises Refusal `media_type`, `body_too_large`."""
+    return json_of(await read_body(request.receive, request.scope), headers)
+
+
+async def read_body(receive: Receive, scope: Any) -> bytes:
+    """Read the body. Raises Refusal `body_too_large` before reading more than the settings allow."""
+    limit = scope["app"].state.settings.body_limit
+    message: Any = await receive()
+    body = message.get("body", b"")
+    parts, size = [body], len(body)
+    while message.get("more_body") and size <= limit:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+    if size > limit:
+        raise Refusal(Code.BODY_TOO_LARGE)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def json_of(body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
@@ -179,10 +196,14 @@ def parsed(body: bytes) -> Any:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(Code.MALFORMED, pointer="", why=_plain(error)) from None
-    # Inside a text a quote stands behind a backslash, so this never counts more than there are.
-    if len(_MEMBER.findall(body)) > members:
+    if len(names_in(body)) > members:
         raise Refusal(Code.MALFORMED, pointer="", why="a member is said twice")
     return value
+
+
+def names_in(body: bytes) -> list[bytes]:
+    """The name of each member in valid JSON, at any depth, in order and as it is spelled there."""
+    return [text for text, colon in _TEXT.findall(body) if colon]
 
 
 def _members(value: Any) -> int:
@@ -198,12 +219,19 @@ def converted(members: dict[str, Any], action: Any) -> Any:
         members = {
             name: value if name in verbatim else _clean(value, f"/{name}") for name, value in members.items()
         }
-        asked = msgspec.convert(members, action)
+    except RecursionError:
+        raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
+    return settled(shaped(members, action))
+
+
+def shaped(value: Any, kind: Any) -> Any:
+    """Make what `kind` names of parsed JSON, as it is. Raises Refusal `malformed` with a JSON pointer."""
+    try:
+        return msgspec.convert(value, kind)
     except RecursionError:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except msgspec.ValidationError as error:
         raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
-    return settled(asked)
 
 
 def settled(asked: Any) -> Any:

@@ -10,7 +10,16 @@ import msgspec
 from litestar import Request, Response, post
 
 from service.action import Action, Receipt, action_name
-from service.api.acting import body_of, converted, decoded_by, parsed, request_id, request_key, settled
+from service.api.acting import (
+    body_of,
+    converted,
+    decoded_by,
+    names_in,
+    parsed,
+    request_id,
+    request_key,
+    settled,
+)
 from service.api.callers import Callers
 from service.api.documentation import shows
 from service.api.problems import JSON
@@ -67,15 +76,23 @@ class Asking:
             union = union | kind
         self._union = union
         self._decoder = msgspec.json.Decoder(union)
+        self.members = {action_name(kind): frozenset(kind.__struct_encode_fields__) for kind in self.kinds}
 
     def act(self, raw: bytes) -> tuple[Action, int | None]:
         """The action of one item and the version it expects. Raises Refusal `malformed` with a pointer into the item."""
-        # ASCII without escapes holds neither NUL nor newline, and is NFC: then the quick way is the strict one.
+        # ASCII without escapes holds neither NUL nor newline, and is NFC: where no name comes twice either, at whatever depth,
+        # the quick way is the strict one.
         if raw.isascii() and b"\\" not in raw and EXPECTED.encode() not in raw:
-            return settled(decoded_by(self._decoder, raw)), None
+            names = names_in(raw)
+            if len(set(names)) == len(names):
+                return settled(decoded_by(self._decoder, raw)), None
         members = parsed(raw)
         if not isinstance(members, dict):
             raise Refusal(Code.MALFORMED, pointer="", why="an act is an object")
+        return self.of(members)
+
+    def of(self, members: dict[str, Any]) -> tuple[Action, int | None]:
+        """The action of one item that is parsed already; see `act`. Takes the version out of `members`."""
         expected = members.pop(EXPECTED, None)
         if expected is not None and (type(expected) is not int or not 0 <= expected < 1 << 63):
             raise Refusal(Code.MALFORMED, pointer=f"/{EXPECTED}", why="a whole number")
@@ -135,7 +152,10 @@ async def do_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
     door: Door = state.door
     caller = await callers.caller(request.scope, headers)
     key = request_key(headers)
-    sent: Batch = decoded_by(_batch, await body_of(request, headers))
+    body = await body_of(request, headers)
+    sent: Batch = decoded_by(_batch, body)
+    if len(names_in(body)) > 1 + sum(len(names_in(bytes(raw))) for raw in sent.items):
+        raise Refusal(Code.MALFORMED, pointer="", why="a member is said twice")
     most = state.editions.at(state.clock.now()).parameters.batch_max
     if len(sent.items) > most:
         raise Refusal(Code.BATCH_LIMIT, pointer="/items", maximum=most, count=len(sent.items))
@@ -153,8 +173,8 @@ async def do_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
     done = await door.act_all(acts, caller=caller, key=key, batch=batch, request_id=request_id(request))
     for (place, _, _), answer in zip(acts, done, strict=True):
         answers[place] = answer
-    body = joined(batch, answers)  # type: ignore[arg-type]  every place is filled by now
-    return Response(body, status_code=200, media_type=JSON)
+    told = joined(batch, answers)  # type: ignore[arg-type]  every place is filled by now
+    return Response(told, status_code=200, media_type=JSON)
 
 
 def joined(batch: str, answers: Sequence[Answer]) -> bytes:

@@ -115,6 +115,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any] | None = None
     example: Any = None
     headers: tuple[str, ...] = ()
+    errors: tuple[int, ...] = ()
 
 
 def shows(answer: type[Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -122,6 +123,7 @@ def shows(answer: type[Any] | None = None, **more: Any) -> dict[str, Any]:
 
     `answer`: the struct it answers, none for text of another `media` type. `query`: its parameters, each with a sentence.
     `body`: the JSON schema of its body, with an `example`. `headers`: names of the shared headers it reads.
+    `errors`: what it answers beside what all of its sort may.
     """
     return {"shown": Shown(answer=answer, **more)}
 
@@ -244,6 +246,9 @@ def _show(operation: dict[str, Any], said: Shown, schemas: dict[str, Any]) -> No
         for name, about in said.query.items()
     ]
     listed += [{"$ref": f"#/components/parameters/{name}"} for name in said.headers]
+    operation["responses"] |= {
+        str(one): {"$ref": f"#/components/responses/Problem{one}"} for one in said.errors
+    }
     if said.body is not None:
         operation["requestBody"] = {"required": True, **_content(dict(said.body), said.example)}
 
@@ -335,7 +340,7 @@ def _shared() -> dict[str, Any]:
                 **header,
                 "name": "X-Request-Id",
                 "description": "An id for the logs; the answer carries it back, or one of the service's own.",
-                "schema": ident,
+                "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
             },
         },
         "headers": {

@@ -16,9 +16,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from service.action import Action
-from service.api.acting import perform
+from service.api.acting import perform, read_body
 from service.api.problems import HANDLERS, media_of
-from service.errors import Code, Refusal
 
 _ANY = "{}"
 _PARAMETER = re.compile(r"\{(\w+):str\}")
@@ -77,7 +76,7 @@ class Lane:
                     shown.headers,
                 )
                 return
-            answer = await perform(inside, await _body(receive, inside), leaf.action, given)
+            answer = await perform(inside, await read_body(receive, inside), leaf.action, given)
             await _send(send, answer.status, media_of(answer), answer.body)
         except Exception as error:  # noqa: BLE001 - told as the framework would tell it
             handler = next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)
@@ -100,21 +99,6 @@ class Lane:
             node = following
         leaf = node.get(f"/{scope['method']}")
         return None if leaf is None else (leaf, values)
-
-
-async def _body(receive: Receive, scope: Any) -> bytes:
-    """Read the body. Raises Refusal `body_too_large` before reading more than the settings allow."""
-    limit = scope["app"].state.settings.body_limit
-    message: Any = await receive()
-    body = message.get("body", b"")
-    parts, size = [body], len(body)
-    while message.get("more_body") and size <= limit:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-    if size > limit:
-        raise Refusal(Code.BODY_TOO_LARGE)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _send(

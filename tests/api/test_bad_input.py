@@ -83,6 +83,32 @@ async def test_a_bad_body_is_malformed_and_points_at_the_member(group: House) ->
     assert await group.records() == []
 
 
+async def test_a_member_said_twice_is_refused_wherever_acts_are_named(group: House) -> None:
+    """An act in a batch or a check that says a member twice is malformed, as on its own route; the same name further in is not."""
+    act = '{"action": "group.mute", "group_id": "g", "person_id": "eve", "person_id": "dan", "seconds": 60}'
+    assert said(await raw(group, act.encode(), "/v1/checks"))[:2] == (400, "malformed")
+    batch = await raw(group, f'{{"items": [{act}]}}'.encode(), "/v1/batches")
+    assert [one["problem"]["code"] for one in batch.json()["items"]] == ["malformed"]
+    for again in ("items", "\\u0069tems"):
+        twice = f'{{"items": [{{}}], "{again}": []}}'.encode()
+        assert said(await raw(group, twice, "/v1/batches")) == (400, "malformed", "")
+    looked = {
+        "action": "trail.read",
+        "subject_type": "group",
+        "subject_id": "g",
+        "looked": {"action": "group.mute"},
+    }
+    assert (await group.do("au", "POST", "/v1/checks", looked))["code"] == "purpose_missing"
+    assert await group.records() == []
+
+
+async def test_a_text_that_looks_like_a_name_is_a_text(group: House) -> None:
+    """Quotes, colons and backslashes inside a text, also at its ends, are no member said twice."""
+    for number, note in enumerate((":)", " : ", '":', '\\":"', "\\", '{"seconds": 1, "seconds": 2}')):
+        body = GOOD | {"person_id": ("dan", "eve")[number % 2], "seconds": 60 + number, "note": note}
+        assert (await group.do("ann", "POST", MUTES, body))["outcome"] == "done", note
+
+
 async def test_absurd_durations_have_their_own_codes(group: House) -> None:
     """S023: zero and out of range are told apart, up to the largest integers."""
     for seconds, code in [
@@ -111,7 +137,8 @@ async def test_absurd_instants_are_malformed(house: House) -> None:
 async def test_a_huge_body_is_413(database: Any, tmp_path: Any) -> None:
     """Beyond the limit the body is not read: `body_too_large`, whether its length was said or not."""
     async with House.open(database.service_dsn, tmp_path, body_limit=2048) as house:
-        assert said(await raw(house, b" " * 2049)) == (413, "body_too_large", "")
+        for path in (MUTES, "/v1/checks", "/v1/batches", "/access/v1/evaluations"):
+            assert said(await raw(house, b" " * 2049, path)) == (413, "body_too_large", ""), path
 
         async def pieces() -> Any:
             for _ in range(3):
