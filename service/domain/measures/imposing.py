@@ -207,6 +207,20 @@ def _notice(here: Situation, entry: Entry, measure: Measure, target: Bound, grou
     )
 
 
+def said(measure: Measure) -> dict[str, Any]:
+    """A measure as the record of its act says what it rests on."""
+    return {
+        "code": measure.code,
+        "ground": measure.ground,
+        "basis": measure.basis,
+        "facts": measure.facts,
+        "scope": measure.scope,
+        "until": until_text(measure.until),
+        "imposed_as": measure.imposed_as,
+        "surface": measure.dsa_surface,
+    }
+
+
 def told(measure: Measure) -> dict[str, Any]:
     """A measure as the backend hears of it: whom it binds, until when, and what it takes away (S131)."""
     return {

@@ -12,7 +12,7 @@ from service.domain.accounts.facts import Account
 from service.domain.credentials import NEEDED, Credential, CredentialsOf, OfCredential, answered
 from service.domain.in_force import Measure, together
 from service.domain.measures.ending import end
-from service.domain.measures.imposing import NAMED_AT_MOST, Bound, Ground, impose
+from service.domain.measures.imposing import NAMED_AT_MOST, Bound, Ground, impose, said
 from service.domain.notices import Said
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
@@ -182,6 +182,7 @@ class AcceptCredential(OfCredential, frozen=True, kw_only=True, tag="credential.
             *(
                 {
                     "what": "measure_ending",
+                    "measure": one.measure_id,
                     "code": one.code,
                     "of": named[one.target_id],
                     "until": instant_text(ends_at),
@@ -252,6 +253,8 @@ class ExpireCredential(OfCredential, frozen=True, kw_only=True, tag="credential.
         change = answered(found, expired, covered=False, **_counted(suspended=len(bound)))
         change.writes += imposed.writes
         change.coupled = imposed.coupled
+        if bound:
+            change.after["measure"] = said(imposed.measures[0])
         change.basis = BASIS
         change.about = {
             **({"answerable": Subject("person", operator.answerable_person)} if bound else {}),
