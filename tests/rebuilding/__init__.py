@@ -13,47 +13,15 @@ from typing import Any, NamedTuple
 from service.db.pool import Reader, Tx
 from service.trail.keys import TrailKeys
 from tests.rebuilding import accounts, agreeing, groups, measures, operators, people  # noqa: F401 - they register
-from tests.rebuilding.facts import KEYS, TELLS, Facts, Row, UntoldError
+from tests.rebuilding.facts import TELLS, Facts, Row, UntoldError
+from tests.rebuilding.schema import COLUMNS, KEYS, unknown
 from tests.rebuilding.told import GONE, Memory, remembered
 
-_LOG = "the log, its tree and its map: built from the records, and looked at by the audit and the replay of the log"
-#: Every table that is not rebuilt, with why it holds no governed fact.
-LEFT_OUT = {
-    "schema_migrations": "which migrations were run",
-    "record": "the records themselves",
-    "record_tag": "an index of the records",
-    "record_field": "the sealed openings of the records",
-    "subject_key": "keys of the sealed openings: whoever rebuilds has them, or the openings are gone",
-    "subject_name": "which id a tag of a record stands for: given with the records",
-    "pending": "records that wait for the sequencer",
-    "request_key": "first answers, kept for who asks again (S010)",
-    "outbox": "effects handed over: deliveries, no facts",
-    **dict.fromkeys(("log_state", "log_entry", "log_tile", "subject", "subject_leaf"), _LOG),
-    "checkpoint": "signatures under the log",
-    "cosignature": "signatures of witnesses",
-    "tier_forecast": "a count of what a plan would do, counted again at any time",
-    "tier_progress": "how far the sweep has come with a plan",
-    "level_move": "a mark for the sweep, dropped when it was there",
-}
-#: Every column that is not rebuilt, with why.
-COLUMNS_LEFT_OUT = {
-    "api_key.prefix": "how a token is recognised, not what may be done with it: who rebuilds gives new tokens",
-    "api_key.token_sha256": "as above",
-    "approval.body": "the act in its own words while it waits, notes included; the record has their digest",
-    "approval.salt": "of that digest",
-    "edition.files": "the policy's own files, of which the record has the digest",
-    "tier_plan.counts": "a dry run; the record has what would move, the samples are for people who look",
-    "notice.parts": "the words of the statement; to whom, of what, by which act is rebuilt",
-    "account.name_key": "made of the name",
-    "account_name.name_key": "made of the name",
-    "account_name.skeleton": "made of the name",
-    "account_name.parts": "made of the name",
-}
+# Of the catalogue itself: information_schema keeps silent about tables that the service may not touch.
 _COLUMNS = """
-SELECT t.table_name, c.column_name
-FROM information_schema.tables t JOIN information_schema.columns c USING (table_schema, table_name)
-WHERE t.table_schema = 'public' AND t.table_type = 'BASE TABLE'
-ORDER BY 1, c.ordinal_position
+SELECT c.relname AS table_name, a.attname AS column_name
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
 """
 _WRITTEN = " UNION ALL ".join(
     f"SELECT '{table}', to_jsonb(t) FROM {table} t WHERE t.xmin = pg_current_xact_id_if_assigned()::xid"
@@ -72,16 +40,14 @@ class Arranged(NamedTuple):
 
 async def faults(reader: Reader, keys: TrailKeys, arranged: Iterable[Arranged] = ()) -> list[str]:
     """How the state that the records tell differs from the tables, each difference as a sentence; empty where it does not."""
-    columns = await _columns(reader)
-    found = unknown(columns)
+    found = unknown(await _columns(reader))
     memory = await remembered(reader, keys)
     if found or memory.retired:
         # Bodies that were deleted after their term tell nothing any more: from then on the state itself is the memory.
         return found
     facts, untold = rebuild(memory, arranged)
     for table in KEYS:
-        names = ", ".join(f'"{name}"' for name in columns[table])
-        rows = await reader.fetch(f"SELECT {names} FROM {table}")
+        rows = await reader.fetch(f"SELECT {', '.join(COLUMNS[table])} FROM {table}")
         untold += differences(table, [dict(row) for row in rows], facts.rows[table].values())
     return untold
 
@@ -96,16 +62,7 @@ async def _columns(reader: Reader) -> dict[str, list[str]]:
     columns: dict[str, list[str]] = {}
     for row in await reader.fetch(_COLUMNS):
         columns.setdefault(row["table_name"], []).append(row["column_name"])
-    return {
-        table: [one for one in names if f"{table}.{one}" not in COLUMNS_LEFT_OUT]
-        for table, names in columns.items()
-    }
-
-
-def unknown(columns: dict[str, list[str]]) -> list[str]:
-    """Tables that are neither rebuilt nor left out for a reason."""
-    found = columns.keys() - KEYS.keys() - LEFT_OUT.keys()
-    return [f"table {one} is neither rebuilt nor left out for a reason" for one in sorted(found)]
+    return columns
 
 
 def rebuild(memory: Memory, arranged: Iterable[Arranged] = ()) -> tuple[Facts, list[str]]:

@@ -3,47 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from tests.rebuilding.schema import COLUMNS, KEYS
 from tests.rebuilding.told import Act
 
 Row = dict[str, Any]
 
-#: Every table that is rebuilt, with what tells its rows apart.
-KEYS: dict[str, tuple[str, ...]] = {
-    "person": ("person_id",),
-    "staff": ("staff_id",),
-    "staff_role": ("by_record", "staff_id"),
-    "api_key": ("key_id",),
-    "groups": ("group_id",),
-    "role": ("by_record", "person_id"),
-    "mute": ("by_record",),
-    "mute_all": ("by_record",),
-    "bar": ("by_record",),
-    "join_request": ("by_record",),
-    "hidden_item": ("by_record",),
-    "pinned_notice": ("by_record",),
-    "operator": ("operator_id",),
-    "answerable": ("operator_id", "by_record"),
-    "account": ("account_id",),
-    "account_name": ("account_id", "by_record"),
-    "former_profile": ("account_id", "by_record"),
-    "subject_change": ("account_id", "by_record"),
-    "mcn_contract": ("account_id", "by_record"),
-    "credential": ("credential_id",),
-    "credit": ("subject_type", "subject_id"),
-    "credit_entry": ("subject_type", "subject_id", "number"),
-    "measure": ("measure_id",),
-    "notice": ("notice_id",),
-    "dormancy_warning": ("account_id",),
-    "approval": ("approval_id",),
-    "legal_hold": ("hold_id",),
-    "filing": ("filing_id",),
-    "tier_plan": ("plan_id",),
-    "edition": ("digest",),
-}
-_VERSIONED = {
-    *("person", "staff", "api_key", "groups", "operator", "account", "credential", "measure"),
-    *("approval", "legal_hold", "tier_plan"),
-}
+_VERSIONED = {table for table, columns in COLUMNS.items() if "version" in columns and table != "filing"}
 #: Acts that may follow from another one in its transaction, and the table they speak of.
 _FOLLOWING = {"group.rank": "groups", "account.rank": "account"}
 
