@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 NAMED_AT_MOST = 60
 """Targets one record can name beside its own: a record holds 64 subjects (trail-format.md section 4)."""
+LINKED_AT_MOST = 32
+"""Earlier records one record can be linked to (trail-format.md section 4)."""
 
 
 class Bound(NamedTuple):
