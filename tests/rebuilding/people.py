@@ -3,12 +3,7 @@
 from typing import Any
 
 from tests.rebuilding.facts import Facts, ended, tells
-from tests.rebuilding.told import GONE, Act, Subject, instant
-
-
-def human(one: Subject | None) -> str:
-    return "" if one is None else f"{one.type}:{one.id}"
-
+from tests.rebuilding.told import GONE, Act, instant
 
 # People
 
