@@ -169,13 +169,15 @@ class House:
         return [one for one in found if one["rule"] != "founding" and act in (None, one["act"])]
 
     async def reconcile(self) -> None:
-        """Look through the whole database for what does not fit, independently of who wrote it; see reconciling.py.
-
-        And rebuild it from its records, and from what was arranged past the API; see rebuilding.
-        """
+        """Look through the whole database for what does not fit, independently of who wrote it; see reconciling.py."""
         async with self.db.read(snapshot=True) as reader:
             found = await reconciling.faults(reader, self.app.state["keys"])
-            found += await rebuilding.faults(reader, self.app.state["keys"], self.arranged)
+        assert not found, "\n".join(found)
+
+    async def rebuild(self) -> None:
+        """Rebuild the state from the records, and from what was arranged past the API, and compare; see rebuilding/."""
+        async with self.db.read(snapshot=True) as reader:
+            found = await rebuilding.faults(reader, self.app.state["keys"], self.arranged)
         assert not found, "\n".join(found)
 
     async def effects(self, kind: str | None = None) -> list[dict[str, Any]]:
