@@ -599,7 +599,7 @@ class Door:
             ends = instant_text(approval.expires_at)
             change = Change(
                 writes=[approval],
-                after={"persons": one.judged.persons, "digest": approval.digest},
+                after={"persons": one.judged.persons, "digest": approval.digest, "until": ends},
                 about=one.judged.change.about,
                 links=one.judged.change.links,
                 result={

@@ -102,6 +102,7 @@ async def founded(founding: Database, tmp_path_factory: pytest.TempPathFactory) 
     data = tmp_path_factory.mktemp("founded")
     async with House.open(founding.service_dsn, data) as house:
         await house.reconcile()
+        await house.rebuild()
     return Founded(founding.name, data, house.tokens)
 
 
@@ -132,3 +133,4 @@ async def house(
         yield house
         if request.node.get_closest_marker("unreconciled") is None:
             await house.reconcile()
+            await house.rebuild()

@@ -27,7 +27,7 @@ from service.domain.groups.facts import ADMIN, MEMBER, OWNER, Group, Role
 from service.domain.people import Person
 from service.founding import Founder, found
 from service.settings import Settings
-from tests import reconciling
+from tests import rebuilding, reconciling
 
 MORNING = dt.datetime(2026, 11, 2, 8, 0, tzinfo=dt.UTC)
 POLICIES = Path(__file__).resolve().parents[1] / "policies"
@@ -64,6 +64,21 @@ class Founded(msgspec.Struct, frozen=True):
     tokens: dict[str, str]
 
 
+class _Arranging(Db):
+    """A house's pool whose transactions are those of a test: what they write stands in no record, and is remembered."""
+
+    def __init__(self, db: Db, arranged: list[rebuilding.Arranged]) -> None:
+        super().__init__(db._pool, pooled=db._pooled)
+        self._arranged = arranged
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """A transaction of the service's own pool."""
+        async with super().transaction() as tx:
+            yield tx
+            self._arranged += await rebuilding.arranged(tx)
+
+
 class House:
     """A running service. `ask` speaks for people through the backend's key, for staff through their own."""
 
@@ -74,12 +89,13 @@ class House:
         self.client = client
         self.clock = clock
         self.tokens = tokens
+        self.arranged: list[rebuilding.Arranged] = []
         self._keys = count(1)
 
     @property
     def db(self) -> Db:
-        """The service's own pool: arranging and looking, past the API."""
-        return self.app.state.db
+        """The service's own pool: arranging and looking, past the API. What is arranged is remembered (`arranged`)."""
+        return _Arranging(self.app.state.db, self.arranged)
 
     async def ask(
         self,
@@ -156,6 +172,12 @@ class House:
         """Look through the whole database for what does not fit, independently of who wrote it; see reconciling.py."""
         async with self.db.read(snapshot=True) as reader:
             found = await reconciling.faults(reader, self.app.state["keys"])
+        assert not found, "\n".join(found)
+
+    async def rebuild(self) -> None:
+        """Rebuild the state from the records, and from what was arranged past the API, and compare; see rebuilding/."""
+        async with self.db.read(snapshot=True) as reader:
+            found = await rebuilding.faults(reader, self.app.state["keys"], self.arranged)
         assert not found, "\n".join(found)
 
     async def effects(self, kind: str | None = None) -> list[dict[str, Any]]:

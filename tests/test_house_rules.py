@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 
 from service.action import actions
 from service.app import create_app
-from service.db import DatabaseUnavailable
+from service.db import DatabaseUnavailable, Db
 from service.errors import Code
 from service.policy import Policy, PolicyError
 from service.settings import Settings
@@ -206,12 +206,12 @@ async def test_a_read_without_database_and_one_that_breaks(
 
     assert (await house.ask("mo", "GET", "/v1/groups")).status_code == 200
     with monkeypatch.context() as broken:
-        broken.setattr(type(house.db), "read", away)
+        broken.setattr(Db, "read", away)
         problem = await house.refused("database_unavailable", "mo", "GET", "/v1/groups")
         assert problem["status"] == 503
         assert "secret" not in str(problem)
     with monkeypatch.context() as broken:
-        broken.setattr(type(house.db), "read", wrong)
+        broken.setattr(Db, "read", wrong)
         problem = await house.refused("internal", "mo", "GET", "/v1/groups")
         assert problem["status"] == 500
         assert "secret" not in str(problem)

@@ -21,7 +21,7 @@ RULES = [
 ]
 #: What a rule may wait for: a noun, or a part of one, that the service does not have yet.
 WAITS = re.compile(
-    r"(cases|duties|reports|subscriptions|replay|transfer of accounts"
+    r"(cases|duties|reports|subscriptions|transfer of accounts"
     r"|closing of accounts|contracts of MCNs)\b.*"
 )
 

@@ -164,7 +164,7 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
             raise Refusal(Code.ALREADY_GRANTED)
         standing = self._standing(here, approval)
         known_as = sorted(mine - {here.caller.human})
-        granted = [*approval.granted_by, Grant(here.caller.human, standing, here.record_id, known_as)]
+        granted = [*approval.granted_by, Grant(here.caller.human, standing.value, here.record_id, known_as)]
         both = {Standing.APPROVER.value, Standing.COMPLIANCE.value} <= {grant.standing for grant in granted}
         if len(granted) + 1 < approval.persons_needed or (approval.persons_needed == 3 and not both):
             still = msgspec.structs.replace(approval, granted_by=granted, version=approval.version + 1)
@@ -206,7 +206,7 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
         change.links.extend([approval.approval_id, *(grant.record for grant in approval.granted_by)])
         change.links = [link for link in dict.fromkeys(change.links) if link != here.record_id]
         change.about = {**act.about(then), **change.about}
-        change.after = {**change.after, "granted": approval.action}
+        change.after = {**change.after, "granted": approval.action, "as": approval.granted_by[-1].standing}
         change.result = {
             **change.result,
             "approval_id": approval.approval_id,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import msgspec
 
 from service.action import Need, Situation
+from service.clock import instant_text
 from service.domain.caps import Cap
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -163,8 +164,8 @@ class Movement(NamedTuple):
         return [self.after, *self.entries]
 
     def coupled(self, of: str = "target") -> list[dict[str, Any]]:
-        """The lines as the record lists them."""
-        return [
+        """The lines as the record lists them; the last says since when a clean period runs, where that changed."""
+        lines: list[dict[str, Any]] = [
             {
                 "what": "credit",
                 "of": of,
@@ -175,6 +176,10 @@ class Movement(NamedTuple):
             }
             for entry in self.entries
         ]
+        since = self.after.recovering_since
+        if since != (None if self.before is None else self.before.recovering_since):
+            lines[-1]["recovering_since"] = None if since is None else instant_text(since)
+        return lines
 
 
 def ledger_needs(holder: Holder, subject_id: str) -> Need:

@@ -330,6 +330,10 @@ class UpdateOperatorFacts(OperatorAction, frozen=True, kw_only=True, tag="operat
         if {self.name, self.is_mcn, self.answerable_person, self.jurisdiction} == {None}:
             raise Refusal(Code.MALFORMED, pointer="", why="names no fact")
 
+    def asked(self) -> dict[str, object]:
+        facts = {"is_mcn": self.is_mcn, "jurisdiction": self.jurisdiction}
+        return {name: value for name, value in facts.items() if value is not None}
+
     def needs(self, caller: Caller) -> Sequence[Need]:
         """Also who is to answer."""
         follows = [] if self.answerable_person is None else [Need(Person, (self.answerable_person,))]

@@ -249,7 +249,10 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
             before={} if someone is None else {"jurisdiction": someone.jurisdiction},
             after={"standing": self.standing, "jurisdiction": row.jurisdiction},
             coupled=[] if holder is None else [{"ended": HEAD, "of": "predecessor"}],
-            about={} if holder is None else {"predecessor": Subject("staff", holder.staff_id)},
+            about={
+                **({} if holder is None else {"predecessor": Subject("staff", holder.staff_id)}),
+                **({} if self.person_id is None else {"same_human": Subject("person", self.person_id)}),
+            },
             links=[] if holder is None else [holder.by_record],
             result={"standing": self.standing, "version": row.version},
         )

@@ -75,9 +75,8 @@ async def test_the_first_success_opens_the_ledger(ann: House) -> None:
             "record_id": first["id"],
         }
     ]
-    assert first["p"]["coupled"] == [
-        {"what": "credit", "of": "target", "number": 1, "cause": "opened", "points": 75, "score": 75}
-    ]
+    line = {"what": "credit", "of": "target", "number": 1, "cause": "opened", "points": 75, "score": 75}
+    assert first["p"]["coupled"] == [{**line, "recovering_since": "2026-11-02T08:00:00.000Z"}]
     assert view["caps"] == [
         {
             "what": what,

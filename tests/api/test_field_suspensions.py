@@ -135,23 +135,23 @@ async def test_more_accounts_than_one_record_names(clinic: House) -> None:
             tx,
             [
                 msgspec.structs.replace(known, account_id=f"c{n:02}", name=f"c{n}", name_key=f"c{n}")
-                for n in range(62)
+                for n in range(95)
             ],
         )
-        await tx.execute("UPDATE operator SET account_count = account_count + 62")
+        await tx.execute("UPDATE operator SET account_count = account_count + 95")
     clinic.clock.set(END + dt.timedelta(milliseconds=1))
-    assert await swept(clinic) == ["credential.expire", *["measure.impose"] * 3]
+    assert await swept(clinic) == ["credential.expire", *["measure.impose"] * 36]
     [record] = await clinic.records("credential.expire")
     assert len(record["p"]["coupled"]) == 60
     imposed = await clinic.records("measure.impose")
     assert {one["p"]["asked"]["code"] for one in imposed} == {"P_FIELD_SUSPEND"}
-    assert len(imposed) == 3
+    assert len(imposed) == 36
     found = await clinic.do("mo", "GET", "/v1/measures?code=P_FIELD_SUSPEND&in_force=true")
-    assert len({one["target"]["id"] for one in found["items"]}) == 63
+    assert len({one["target"]["id"] for one in found["items"]}) == 96
     receipt = await accept(clinic, valid_until="2027-12-31T00:00:00Z")
-    assert (receipt["result"]["lifted"], receipt["result"]["ending"]) == (60, 3)
+    assert (receipt["result"]["lifted"], receipt["result"]["ending"]) == (60, 36)
     clinic.clock.advance(0.001)
-    assert await swept(clinic) == ["measure.expire"] * 3
+    assert await swept(clinic) == ["measure.expire"] * 36
     assert (await clinic.do("mo", "GET", "/v1/measures?in_force=true"))["items"] == []
 
 

@@ -205,6 +205,7 @@ async def test_owner_and_admins_keep_the_profile(group: House) -> None:
         "join_mode": "open",
         "discoverable": True,
         "name": "changed",
+        "next_recheck_at": "2027-05-01T08:00:00.000Z",
     }
     assert record["sd"].keys() == {"name", "name_before"}
     assert (await group.effects("group.profile_changed"))[-1]["name"] == "Others"

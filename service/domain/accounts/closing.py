@@ -12,6 +12,7 @@ from service.action import Change, Effect, Need, Situation
 from service.clock import instant_text
 from service.domain.accounts.contracts import contract_ended, needs_of_contract
 from service.domain.accounts.facts import Account, AccountAction
+from service.domain.accounts.names import said_of
 from service.domain.accounts.profile import freed, needs_of_pending
 from service.errors import Code, Refusal
 
@@ -113,15 +114,16 @@ class CloseAccount(AccountAction, frozen=True, kw_only=True, tag="account.close"
             mcn_agreed=None,
         ).with_()
         counted = operator.with_(account_count=operator.account_count - 1)
-        ended = contract_ended(here, account)
+        ended, names = contract_ended(here, account), freed(here, account)
         return Change(
-            writes=[counted, closed, *freed(here, account), *ended],
+            writes=[counted, closed, *names, *ended],
             before={"state": "accepted", "closing_due_at": instant_text(due_at)},
             after={
                 "state": "closed",
                 "closed_how": "owner",
                 **({"pending": "dropped"} if account.pending_profile is not None else {}),
                 **({"mcn": "ended"} if ended else {}),
+                **said_of(names),
             },
             coupled=[
                 {

@@ -189,6 +189,11 @@ def told(check: NameCheck | None) -> dict[str, Any]:
     return {"name_check": {"why": check.why, "kinds": check.kinds, "beside": len(check.beside)}}
 
 
+def said_of(names: Sequence[AccountName]) -> dict[str, Any]:
+    """What a record says of names that an act takes or sets free, without any name."""
+    return {"names": ["taken" if one.freed_record is None else "freed" for one in names]} if names else {}
+
+
 def seen_beside(check: NameCheck | None) -> dict[str, Subject]:
     """The accounts whose names stand beside this one, by their roles in the record."""
     beside = [] if check is None else check.beside

@@ -18,17 +18,19 @@ from service.domain.accounts.facts import (
     require_class,
 )
 from service.domain.accounts.names import (
+    AccountName,
     Compared,
     NamedAccount,
     name_check,
     needs_of_name,
     require_free,
     require_human,
+    said_of,
     seen_beside,
     taken,
     told,
 )
-from service.domain.accounts.tiers import crossing
+from service.domain.accounts.tiers import basis_said, crossing
 from service.domain.credentials import NEEDED, CredentialsOf
 from service.domain.identity import refuse_raw
 from service.domain.names import name_key
@@ -120,10 +122,11 @@ class UpdateProfile(AccountAction, frozen=True, kw_only=True, tag="account.updat
         )
         before = account.pending_profile
         changed = account.with_(pending_profile=pending)
+        names = [*freed(here, account, but=key), *taken(here, self.account_id, name)]
         return Change(
-            writes=[changed, *freed(here, account, but=key), *taken(here, self.account_id, name)],
+            writes=[changed, *names],
             before={} if before is None else {"pending": _differing(account, before)},
-            after={"pending": _differing(account, pending), **told(check)},
+            after={"pending": _differing(account, pending), **told(check), **said_of(names)},
             about=seen_beside(check),
             links=[account.by_record if before is None else before.by_record],
             personal={
@@ -217,7 +220,12 @@ class AcceptProfile(_AnswerProfile, frozen=True, kw_only=True, tag="account.acce
         return Change(
             writes=[changed, former],
             before={"class": account.klass, "pending": differing},
-            after={"class": changed.klass, "changed": differing, **told(check)},
+            after={
+                "class": changed.klass,
+                "changed": differing,
+                **told(check),
+                **({} if changed.klass == account.klass else basis_said(changed)),
+            },
             about=seen_beside(check),
             links=[pending.by_record],
             personal={
@@ -267,10 +275,11 @@ class RefuseProfile(_AnswerProfile, frozen=True, kw_only=True, tag="account.refu
             },
             papers=[] if needed is None else [f"credential:{needed}"],
         )
+        names = freed(here, account)
         return Change(
-            writes=[changed, *freed(here, account), notice],
+            writes=[changed, *names, notice],
             before={"pending": differing},
-            after={"pending": "refused"},
+            after={"pending": "refused", **said_of(names)},
             coupled=[listed()],
             about={"answerable": Subject("person", self.operator(here).answerable_person)},
             links=[pending.by_record],
@@ -323,7 +332,7 @@ class Recheck(AccountAction, frozen=True, kw_only=True, tag="account.recheck"):
         return Change(
             writes=[changed],
             before={"next_recheck_at": due},
-            after={"fits": self.fits, "next_recheck_at": now_due},
+            after={"fits": self.fits, "next_recheck_at": now_due, **basis_said(changed)},
             links=[account.by_record],
             result={"next_recheck_at": now_due, "tier": changed.tier, "version": changed.version},
             effects=[
@@ -344,7 +353,7 @@ def needs_of_pending(account: Account, *, alike: bool = False) -> list[Need]:
     return needs_of_name(pending.name_key) if alike else [Need(NamedAccount, (pending.name_key,), write=True)]
 
 
-def freed(here: Situation, account: Account, *, but: str = "") -> list[Row]:
+def freed(here: Situation, account: Account, *, but: str = "") -> list[AccountName]:
     """The row that sets free the name that was asked for and is given up; `but`: not where it is this one, or the account's own."""
     pending = account.pending_profile
     if pending is None or pending.name_key in {but, account.name_key}:

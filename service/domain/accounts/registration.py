@@ -198,6 +198,7 @@ class AcceptAccount(AccountAction, frozen=True, kw_only=True, tag="account.accep
                 "state": "accepted",
                 "tier": accepted.tier,
                 "tier_basis": msgspec.to_builtins(accepted.tier_basis),
+                "next_recheck_at": _text(accepted),
                 **told(check),
             },
             about=seen_beside(check),
@@ -332,6 +333,7 @@ class UpdateAccountFacts(AccountAction, frozen=True, kw_only=True, tag="account.
             before=_counted(account),
             after={**_counted(changed), **basis},
             coupled=coupled,
+            personal={} if self.quality_source is None else {"quality_source": self.quality_source},
             result={"tier": changed.tier, "version": changed.version},
             follows=crossing(here, account, changed),
         )

@@ -184,5 +184,9 @@ def _settled(account: Account, ranked: Account) -> bool:
 
 def _explained(here: Situation, before: Account, after: Account) -> dict[str, Any]:
     asks = tiers.newly_asked(here.policy, "account", before.tier, after.tier)
-    basis = {} if after.tier_basis is None else {"tier_basis": tiers.told(after.tier_basis)}
-    return {**tier_facts(after), **asks, **basis}
+    return {**tier_facts(after), **asks, **basis_said(after)}
+
+
+def basis_said(account: Account) -> dict[str, Any]:
+    """Why the tier is what it is, as records say it."""
+    return {} if account.tier_basis is None else {"tier_basis": tiers.told(account.tier_basis)}

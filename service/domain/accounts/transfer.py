@@ -13,8 +13,9 @@ from service.clock import instant_text, later
 from service.domain import staff
 from service.domain.accounts.contracts import contract_ended, needs_of_contract
 from service.domain.accounts.facts import Account, AccountAction, AccountOffer, require_class, weight_of
+from service.domain.accounts.names import said_of
 from service.domain.accounts.profile import freed, needs_of_pending
-from service.domain.accounts.tiers import crossing
+from service.domain.accounts.tiers import basis_said, crossing
 from service.domain.allowances import level_need, require_credit, require_room
 from service.domain.credentials import CredentialsOf
 from service.domain.in_force import MeasuresOn
@@ -240,13 +241,13 @@ class AcceptAccountTransfer(_Answer, frozen=True, kw_only=True, tag="account.acc
             ("operator", giver, giver.with_(account_count=giver.account_count - 1)),
             ("offered_to", receiver, receiver.with_(account_count=receiver.account_count + 1)),
         )
-        ended = contract_ended(here, account)
+        ended, names = contract_ended(here, account), freed(here, account)
         return Change(
             writes=[
                 *(after for _, _, after in counts),
                 ranked,
                 published,
-                *freed(here, account),
+                *names,
                 *ended,
             ],
             before={"operator": "operator"},
@@ -257,6 +258,8 @@ class AcceptAccountTransfer(_Answer, frozen=True, kw_only=True, tag="account.acc
                 "next_recheck_at": instant_text(here.at),
                 **({"pending": "dropped"} if account.pending_profile is not None else {}),
                 **({"mcn": "ended"} if ended else {}),
+                **said_of(names),
+                **basis_said(ranked),
             },
             coupled=[
                 {

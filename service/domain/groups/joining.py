@@ -310,10 +310,11 @@ def entered(
     writes: list[Any] = [after, role]
     if ended is not None:
         writes.append(ended.ended(here, how if ended is request else "lapsed"))
+    late = {} if ended is request else {"request": "lapsed"}
     return Change(
         writes=writes,
         before={"rank": OUTSIDE, "member_count": group.member_count},
-        after={"rank": MEMBER, "member_count": after.member_count, **muted},
+        after={"rank": MEMBER, "member_count": after.member_count, **muted, **late},
         links=[one.by_record for one in (ended, mute if muted else None) if one is not None],
         result={
             "group_id": group.group_id,

@@ -32,7 +32,7 @@ from service.domain.groups.facts import (
     JoinMode,
     Role,
 )
-from service.domain.groups.ranking import crossing, explained, ranked, tier_coupled
+from service.domain.groups.ranking import crossing, due, explained, ranked, tier_coupled
 from service.domain.names import refuse_reserved
 from service.domain.people import Known, Person
 from service.errors import Code, Refusal
@@ -170,6 +170,7 @@ class RegisterGroup(Action, frozen=True, kw_only=True, tag="group.register"):
                 "messages_per_day": group.messages_per_day,
                 "member_count": group.member_count,
                 **explained(group),
+                **due(group),
                 "tier_basis": group.tier_basis,
                 **imported,
             },
@@ -335,10 +336,12 @@ def changed(here: Situation, before: Group, after: Group) -> Change:
     """The change from one state of a group's facts to the next: what differs; a tier that moves has an act of its own."""
     was, now = _counted(before), _counted(after)
     differing = [name for name in was if was[name] != now[name]]
+    # A tier that moves tells of its next recheck by itself.
+    first_due = due(after) if before.next_recheck_at is None and before.tier == after.tier else {}
     return Change(
         writes=[after],
         before={name: was[name] for name in differing},
-        after={name: now[name] for name in differing} | {"tier_basis": after.tier_basis},
+        after={name: now[name] for name in differing} | first_due | {"tier_basis": after.tier_basis},
         coupled=tier_coupled(before, after),
         result={**explained(after), "version": after.version},
         follows=crossing(here, before, after),

@@ -127,6 +127,12 @@ def explained(group: Group) -> dict[str, Any]:
     }
 
 
+def due(group: Group) -> dict[str, Any]:
+    """When a group's tier is looked at again, as records say it."""
+    at = group.next_recheck_at
+    return {} if at is None else {"next_recheck_at": instant_text(at)}
+
+
 def tier_coupled(before: Group, after: Group) -> list[dict[str, Any]]:
     """What the record of an act lists when the group's tier changed by it."""
     if before.tier == after.tier:
@@ -171,7 +177,7 @@ def crossing(here: Situation, before: Group, after: Group) -> list[Follow]:
 def _moved(here: Situation, before: Group, after: Group) -> dict[str, Any]:
     """What the record of a rank says afterwards: the explanation, the whole result, and what is asked otherwise."""
     asks = tiers.newly_asked(here.policy, "group", before.tier, after.tier)
-    return {**explained(after), **asks, "tier_basis": after.tier_basis}
+    return {**explained(after), **due(after), **asks, "tier_basis": after.tier_basis}
 
 
 class RankGroup(GroupAction, frozen=True, kw_only=True, tag="group.rank"):

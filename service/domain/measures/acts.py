@@ -12,7 +12,7 @@ from service.domain.accounts.facts import Account
 from service.domain.in_force import Measure, MeasuresOn, together
 from service.domain.measures import dormancy, licensing
 from service.domain.measures.ending import end
-from service.domain.measures.imposing import Bound, Ground, impose
+from service.domain.measures.imposing import Bound, Ground, impose, said
 from service.domain.notices import Said, until_text
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
@@ -143,14 +143,7 @@ class ImposeMeasure(_OnAccount, frozen=True, kw_only=True, tag="measure.impose")
         first = imposed.measures[0]
         return Change(
             writes=imposed.writes,
-            after={
-                "code": first.code,
-                "ground": first.ground,
-                "facts": first.facts,
-                "scope": first.scope,
-                "until": until_text(first.until),
-                "imposed_as": first.imposed_as,
-            },
+            after=said(first),
             coupled=imposed.coupled,
             basis=ground.basis,
             links=ground.links,

@@ -47,6 +47,7 @@ def end(
         listed: dict[str, Any] = {
             "id": number,
             "what": f"measure_{how}",
+            "measure": measure.measure_id,
             "code": measure.code,
             "of": bound.role,
         }

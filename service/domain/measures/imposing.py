@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 NAMED_AT_MOST = 60
 """Targets one record can name beside its own: a record holds 64 subjects (trail-format.md section 4)."""
+LINKED_AT_MOST = 32
+"""Earlier records one record can be linked to (trail-format.md section 4)."""
 
 
 class Bound(NamedTuple):
@@ -205,6 +207,20 @@ def _notice(here: Situation, entry: Entry, measure: Measure, target: Bound, grou
         at=here.at,
         by_record=here.record_id,
     )
+
+
+def said(measure: Measure) -> dict[str, Any]:
+    """A measure as the record of its act says what it rests on."""
+    return {
+        "code": measure.code,
+        "ground": measure.ground,
+        "basis": measure.basis,
+        "facts": measure.facts,
+        "scope": measure.scope,
+        "until": until_text(measure.until),
+        "imposed_as": measure.imposed_as,
+        "surface": measure.dsa_surface,
+    }
 
 
 def told(measure: Measure) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from service.domain.accounts.facts import Account
 from service.domain.credentials import NEEDED, Credential, CredentialsOf, OfCredential, answered
 from service.domain.in_force import Measure, together
 from service.domain.measures.ending import end
-from service.domain.measures.imposing import NAMED_AT_MOST, Bound, Ground, impose
+from service.domain.measures.imposing import LINKED_AT_MOST, NAMED_AT_MOST, Bound, Ground, impose, said
 from service.domain.notices import Said
 from service.domain.operators import Operator
 from service.errors import Code, Refusal
@@ -182,6 +182,7 @@ class AcceptCredential(OfCredential, frozen=True, kw_only=True, tag="credential.
             *(
                 {
                     "what": "measure_ending",
+                    "measure": one.measure_id,
                     "code": one.code,
                     "of": named[one.target_id],
                     "until": instant_text(ends_at),
@@ -194,7 +195,8 @@ class AcceptCredential(OfCredential, frozen=True, kw_only=True, tag="credential.
             **({"answerable": Subject("person", operator.answerable_person)} if suspended else {}),
             **{role: Subject("account", account) for account, role in named.items()},
         }
-        change.links = list(dict.fromkeys([*change.links, *(one.by_record for one in suspended)]))[:60]
+        begun_by = dict.fromkeys([*change.links, *(one.by_record for one in suspended)])
+        change.links = list(begun_by)[:LINKED_AT_MOST]
         change.effects += ended.effects
         return change
 
@@ -252,6 +254,8 @@ class ExpireCredential(OfCredential, frozen=True, kw_only=True, tag="credential.
         change = answered(found, expired, covered=False, **_counted(suspended=len(bound)))
         change.writes += imposed.writes
         change.coupled = imposed.coupled
+        if bound:
+            change.after["measure"] = said(imposed.measures[0])
         change.basis = BASIS
         change.about = {
             **({"answerable": Subject("person", operator.answerable_person)} if bound else {}),
