@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -27,10 +28,12 @@ class Served:
 
     def __init__(self, folder: Path, **env: str) -> None:
         started = time.monotonic()
+        # Told if it does not come to serve: a start that fails once in a thousand must say why.
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - for as long as it serves
         self.process = subprocess.Popen(
             [sys.executable, "-m", "service", "serve", "--port", "0"],
             cwd=REPOSITORY, env=plain(MANDATE_DATA=str(folder), **env), stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True,
+            stderr=self._said, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
         self.lines: list[str] = []
@@ -40,7 +43,11 @@ class Served:
                 self.seconds, self.url = time.monotonic() - started, found[0]
                 break
         else:
-            raise AssertionError(f"serve ended with code {self.process.wait()} before it served")
+            code = self.process.wait()
+            self._said.seek(0)
+            raise AssertionError(
+                f"serve ended with code {code} before it served: {''.join(self.lines)}{self._said.read()}"
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

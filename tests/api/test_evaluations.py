@@ -352,14 +352,14 @@ async def test_many_are_looked_for_together_up_to_a_limit(
 ) -> None:
     """A thousand questions are answered by four looks (`set_limit` of 300 each); one more than `batch_max` is refused."""
     looks = 0
-    read: Callable[..., Any] = groups.db.read
+    read: Callable[..., Any] = groups.app.state.db.read
 
     def counting(**more: Any) -> Any:
         nonlocal looks
         looks += bool(more.get("snapshot"))
         return read(**more)
 
-    monkeypatch.setattr(groups.db, "read", counting)
+    monkeypatch.setattr(groups.app.state.db, "read", counting)
     body = question("ben") | {"evaluations": [{}, {"subject": person("dan")}] * 500}
     assert await told(groups, body) == [(True, "done"), (False, "refused")] * 500
     assert looks == 4

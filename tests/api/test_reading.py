@@ -192,6 +192,7 @@ async def test_every_read_is_among_those_tested_here(house: House) -> None:
         "/checkpoint/*",
         "/tile/*/*",
         "/.well-known/mandate-trust.json",
+        "/.well-known/authzen-configuration",
         "/v1/changes",
         "/v1/changes/stream",
     }

@@ -27,6 +27,18 @@ async def account(house: House) -> House:
     return house
 
 
+#: Until 0016 a record's tags stood in a column too.
+AS_BEFORE = """
+ALTER TABLE record ADD COLUMN tags bytea;
+ALTER TABLE record DISABLE TRIGGER USER;
+UPDATE record SET tags = (
+    SELECT string_agg(decode(tag, 'hex'), ''::bytea ORDER BY tag)
+    FROM jsonb_array_elements_text(convert_from(body, 'UTF8')::jsonb -> 'subj') AS tag
+);
+ALTER TABLE record ENABLE TRIGGER USER;
+"""
+
+
 async def chain(house: House, subject: str, hour: int) -> dict[str, Any]:
     """The chain of a subject as it was at an hour of that day."""
     path = f"/v1/responsibility/{subject}?purpose=case+17&at=2026-11-02T{hour:02}:00:00Z"
@@ -168,7 +180,9 @@ async def test_what_is_known_of_before_is_filled_in_by_the_migration(
         assert [row[2] for row in written] == ["ann", "cai", "dan", "ann", "ben"]
         assert written[0][3] == MORNING
         await owner.execute("DELETE FROM answerable")
+        await owner.execute(AS_BEFORE)
         await owner.execute(filling)
+        await owner.execute("ALTER TABLE record DROP COLUMN tags")
         assert [tuple(row) for row in await owner.fetch(wanted)] == written
     finally:
         await owner.close()
