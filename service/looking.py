@@ -41,7 +41,8 @@ class Gather(Generic[Q, A]):
     async def _work_out(self) -> None:
         while self._waiting:
             taken, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-            await self._answer([one for one in taken if not one[1].done()])
+            if asked := [one for one in taken if not one[1].done()]:
+                await self._answer(asked)
 
     async def _answer(self, taken: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
         try:
