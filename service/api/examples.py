@@ -17,7 +17,10 @@ ANSWERS = Path(__file__).with_name("answers.json")
 """By operation and status: what was asked, and what came. Written by `make examples`."""
 _REFUSES = re.compile(r"Refuses .*?(?:\.(?:\s|$)|$)", re.DOTALL)
 #: Which acts of every kind are answered so: one that was done, and one that waits for others.
-_SHARED = {"Done": ("group.mute", "200"), "Proposed": ("account.override_tier", "202")}
+_SHARED = {
+    "Done": ("group.mute", "200", "is done"),
+    "Proposed": ("account.override_tier", "202", "waits for others"),
+}
 #: What is no more, by the first word of an action.
 _GONE = {"group": Code.GROUP_DISSOLVED, "account": Code.ACCOUNT_CLOSED, "measure": Code.ACCOUNT_CLOSED}
 #: What every operation of a sort may answer. Under some edition any act waits for others (`approval_pending`); any may be asked
@@ -57,12 +60,14 @@ def heard(operation: str, status: str, media: str) -> dict[str, Any] | None:
 
 def shared() -> dict[str, dict[str, Any]]:
     """Receipts for where the shipped policies leave an act no such answer, by the name of the component."""
-    found = {name: heard(*place, "application/json") for name, place in _SHARED.items()}
-    return {
-        name: {"summary": f"{example['summary']}: so is every act answered", "value": example["value"]}
-        for name, example in found.items()
-        if example is not None
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for name, (operation, status, what) in _SHARED.items():
+        if example := heard(operation, status, "application/json"):
+            found[name] = {
+                **example,
+                "summary": f"{example['summary']}; so is every act answered that {what}",
+            }
+    return found
 
 
 def refusals(operation: str, action: type[Action] | None, statuses: Iterable[int], *own: Code) -> list[Code]:
@@ -90,12 +95,14 @@ def is_usual(code: Code) -> bool:
 
 
 def problem_of(code: Code) -> dict[str, Any]:
-    """A problem document with this code: the first that was heard, else what all of that code hold."""
-    for operation in answers().values():
-        for found in operation.values():
-            if _is_problem(found) and found["answer"]["code"] == code:
-                return found["answer"]
-    return msgspec.to_builtins(problem(Refusal(code)))
+    """A problem document with this code: of those heard the one with the fewest members, else what all of that code hold."""
+    heard = [
+        found["answer"]
+        for operation in answers().values()
+        for found in operation.values()
+        if _is_problem(found) and found["answer"]["code"] == code
+    ]
+    return min(heard, key=len) if heard else msgspec.to_builtins(problem(Refusal(code)))
 
 
 def _is_problem(found: dict[str, Any]) -> bool:

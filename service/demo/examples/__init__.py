@@ -11,6 +11,7 @@ from service.demo.examples.accounts import account_scenes
 from service.demo.examples.groups import group_scenes, orphan_adopted
 from service.demo.examples.hearing import Hearing
 from service.demo.examples.house import deletions, house_scenes, lifted
+from service.demo.examples.refused import refused
 from service.demo.step import Scene
 from service.demo.story import STAFF, story
 from service.founding import Founder
@@ -26,6 +27,7 @@ def scenes() -> list[Scene]:
         *group_scenes(),
         *account_scenes(),
         *house_scenes(),
+        refused(),
         orphan_adopted(),
         unused,
         lifted(),

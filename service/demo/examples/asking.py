@@ -16,10 +16,11 @@ def ask(
     path: str,
     body: dict[str, Any] | None = None,
     status: int = 200,
+    code: str = "",
     **more: Any,
 ) -> Step:
     """A request whose instant its scene knows."""
-    return Step(DAY, who, does, method, path, body, status, **more)
+    return Step(DAY, who, does, method, path, body, status, code, **more)
 
 
 def scene(title: str, begins: dt.datetime, steps: Iterable[Step]) -> Scene:
