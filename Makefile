@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-versio
 	--generate-hashes --no-emit-index-url --no-header pyproject.toml
 WORKERS ?= 2
 
-.PHONY: help demo serve migrate openapi verifier test lint types rooms sql pytest lock checksums format clean
+.PHONY: help demo serve migrate openapi examples verifier test lint types rooms sql pytest lock checksums format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ migrate: $(RUNTIME) ## Bring the database's schema up to date
 	$(BIN)/python -m service migrate
 
 openapi: $(RUNTIME) ## Write openapi/openapi.json from the routes
+	$(BIN)/python -m service openapi
+
+examples: $(RUNTIME) ## Ask everything that can be asked, and show the answers in openapi/openapi.json
+	$(BIN)/python -m service examples
 	$(BIN)/python -m service openapi
 
 verifier: $(RUNTIME) ## Write dist/verify.py: one file that checks evidence without this service

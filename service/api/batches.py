@@ -21,7 +21,7 @@ from service.api.acting import (
     settled,
 )
 from service.api.callers import Callers
-from service.api.documentation import shows
+from service.api.documentation import refuses, shows
 from service.api.problems import JSON
 from service.door import Answer, Door
 from service.errors import Code, Problem, Refusal, problem
@@ -142,7 +142,8 @@ def batch_id(key_id: str, key: str) -> str:
         },
         example={"items": [MUTE]},
         headers=("Idempotency-Key",),
-    ),
+    )
+    | refuses(Code.DUPLICATE_TARGET, Code.BATCH_LIMIT),
 )
 async def do_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Do up to `batch_max` acts; one refusal never stops the others, and each has its own record."""

@@ -11,7 +11,7 @@ from service.action import action_name
 from service.api.acting import body_of, expected_version
 from service.api.batches import ACT, EXPECTED, MUTE, Asking
 from service.api.callers import Callers
-from service.api.documentation import shows
+from service.api.documentation import refuses, shows
 from service.api.lane import HOT
 from service.api.problems import JSON
 from service.clock import instant_text
@@ -57,7 +57,15 @@ _encode = msgspec.json.Encoder().encode
     operation_id="checks",
     tags=["checks"],
     status_code=200,
-    opt=HOT | shows(Check, body=ACT, example=MUTE, headers=("If-Match",)),
+    opt=HOT
+    | shows(Check, body=ACT, example=MUTE, headers=("If-Match",))
+    | refuses(
+        Code.NOT_IN_STATE,
+        Code.GROUP_DISSOLVED,
+        Code.VERSION_STALE,
+        Code.DURATION_OVER_LIMIT,
+        Code.VERIFICATION_STALE,
+    ),
 )
 async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Answer what the act in the body would be answered now. Changes nothing, records nothing, needs no request key."""

@@ -17,7 +17,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Operation, Server
 
 from service.action import Action, Receipt, action_name
-from service.api.examples import example_of
+from service.api import examples
 from service.errors import Code, Problem
 
 API_VERSION = "2.0.0"
@@ -28,9 +28,10 @@ _SCHEMAS = "#/components/schemas/"
 #: Components that are written here, whoever refers to them.
 _OURS = ("Receipt", "Problem")
 _METHODS = ("get", "put", "post", "delete", "patch")
-#: What any act, and any read, may answer but for success.
+#: What any act, anything else with a body, and any read, may answer but for success.
 _ACT_ERRORS = (400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 428, 429, 500, 503)
-_READ_ERRORS = (400, 401, 403, 404, 410, 422, 429, 500, 503)
+_ASKED_ERRORS = (400, 401, 403, 404, 413, 415, 429, 500, 503)
+_READ_ERRORS = (400, 401, 403, 404, 429, 500, 503)
 _ABOUT = """Decides, applies and records every act of governance over groups and public accounts.
 
 Every write names its request by an `Idempotency-Key`: the same key with the same body gives the first answer again. A
@@ -52,8 +53,6 @@ class Governed(Operation):
         name = action_name(self.action)
         schema = schemas_of([self.action])[0][self.action]
         properties = schema["properties"]
-        done = {"description": "Done.", **_content({"$ref": f"{_SCHEMAS}Receipt"}, _receipt(name, "done"))}
-        proposed = _content({"$ref": f"{_SCHEMAS}Receipt"}, _receipt(name, "proposed"))
         return {
             "tags": self.tags or [name.partition(".")[0]],
             "summary": _sentence(self.action.__doc__),
@@ -67,8 +66,11 @@ class Governed(Operation):
                 **_content({"$ref": f"{_SCHEMAS}{name}"}, dict(self.example)),
             },
             "responses": {
-                "201" if self.action.created else "200": done,
-                "202": {"description": "Proposed: it takes effect when more people agree.", **proposed},
+                "201" if self.action.created else "200": {"description": "Done.", **_receipt()},
+                "202": {
+                    "description": "Proposed: it takes effect when more people agree.",
+                    **_receipt(),
+                },
             },
         }
 
@@ -115,7 +117,6 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any] | None = None
     example: Any = None
     headers: tuple[str, ...] = ()
-    errors: tuple[int, ...] = ()
 
 
 def shows(answer: type[Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -123,9 +124,13 @@ def shows(answer: type[Any] | None = None, **more: Any) -> dict[str, Any]:
 
     `answer`: the struct it answers, none for text of another `media` type. `query`: its parameters, each with a sentence.
     `body`: the JSON schema of its body, with an `example`. `headers`: names of the shared headers it reads.
-    `errors`: what it answers beside what all of its sort may.
     """
     return {"shown": Shown(answer=answer, **more)}
+
+
+def refuses(*codes: Code) -> dict[str, Any]:
+    """Return route options that tell how a read or a question is refused beside what all of its sort may: a code a status."""
+    return {"refuses": codes}
 
 
 class _NoPages(Router):
@@ -173,12 +178,11 @@ def document(app: Litestar) -> dict[str, Any]:
     """The whole document of an app, its paths in order."""
     found = app.openapi_schema.to_schema()
     actions = [handler.opt["action"] for handler in _handlers(app) if "action" in handler.opt]
-    public = {handler.operation_id for handler in _handlers(app) if handler.opt.get("public")}
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(_bodies(app, actions, schemas))
-    own = _joined([Receipt, Problem], "", schemas)
-    schemas["Receipt"] = own[Receipt]
-    schemas["Problem"] = own[Problem]
+    answered = _joined([Receipt, Problem], "", schemas)
+    schemas["Receipt"] = answered[Receipt]
+    schemas["Problem"] = answered[Problem]
     schemas["Problem"]["properties"]["code"] = {
         "type": "string",
         "enum": [code.value for code in Code],
@@ -189,20 +193,24 @@ def document(app: Litestar) -> dict[str, Any]:
             "$ref": f"{_SCHEMAS}SignedReceipt",
             "description": "Where the answer speaks of a record: the signed promise that the log will hold it. Keep it.",
         }
-    found["components"] |= _shared()
-    shown = {one.operation_id: one.opt["shown"] for one in _handlers(app) if "shown" in one.opt}
+    options = {one.operation_id: one.opt for one in _handlers(app)}
+    refused: set[Code] = set()
     tags: set[str] = set()
     for path in found["paths"].values():
         for method in _METHODS:
             if method in path:
-                if said := shown.get(path[method]["operationId"]):
-                    _show(path[method], said, schemas)
+                # The framework's guess: what it takes for its own to refuse is refused by us, as a problem.
+                path[method]["responses"].pop("400", None)
+                said = options[path[method]["operationId"]]
+                if "shown" in said:
+                    _show(path[method], said["shown"], schemas)
                 # Litestar lists parameters from a set, in another order at each start.
                 path[method].get("parameters", []).sort(
                     key=lambda one: (one.get("in", "~"), one.get("name", ""))
                 )
-                _complete(path[method], open_to_all=path[method]["operationId"] in public, schemas=schemas)
+                refused.update(_complete(path[method], said))
                 tags.update(path[method]["tags"])
+    found["components"] |= _shared(refused)
     found["paths"] = dict(sorted(found["paths"].items()))
     found["components"]["schemas"] = dict(sorted(_used(found, schemas).items()))
     found["tags"] = [{"name": tag} for tag in sorted(tags)]
@@ -238,17 +246,13 @@ def _show(operation: dict[str, Any], said: Shown, schemas: dict[str, Any]) -> No
         name = said.answer.__name__
         schemas[name] = _joined([said.answer], name, schemas)[said.answer]
         schema = {"$ref": f"{_SCHEMAS}{name}"}
-    media = {"schema": schema} | ({} if said.answer else {"examples": {"usual": {"value": "text"}}})
-    operation["responses"]["200"]["content"] = {said.media: media}
+    operation["responses"]["200"]["content"] = {said.media: {"schema": schema}}
     listed = operation.setdefault("parameters", [])
     listed += [
         {"name": name, "in": "query", "description": about, "schema": _QUERY.get(name, {"type": "string"})}
         for name, about in said.query.items()
     ]
     listed += [{"$ref": f"#/components/parameters/{name}"} for name in said.headers]
-    operation["responses"] |= {
-        str(one): {"$ref": f"#/components/responses/Problem{one}"} for one in said.errors
-    }
     if said.body is not None:
         operation["requestBody"] = {"required": True, **_content(dict(said.body), said.example)}
 
@@ -259,38 +263,66 @@ _QUERY: dict[str, dict[str, Any]] = {
 }
 
 
-def _complete(operation: dict[str, Any], *, open_to_all: bool, schemas: dict[str, Any]) -> None:
-    """Add what every operation shares: the key, the headers, the errors and an example."""
-    governed = operation["operationId"] in schemas
+def _complete(operation: dict[str, Any], options: Mapping[str, Any]) -> list[Code]:
+    """Add what every operation shares: the key, the headers, an example of each answer, and the refusals.
+
+    `options` are those of its route. Returns the codes of which it shows a refusal.
+    """
+    action, own, open_to_all = options.get("action"), options.get("refuses", ()), bool(options.get("public"))
     operation.setdefault("tags", ["other"])
     headers = ["X-Request-Id"] if open_to_all else ["X-On-Behalf-Of", "X-Request-Id"]
-    if governed:
+    if action is not None:
         headers = ["Idempotency-Key", "If-Match", *headers]
     listed = operation.setdefault("parameters", [])
     given = {one.get("name", "").lower() for one in listed}
     listed += [{"$ref": f"#/components/parameters/{name}"} for name in headers if name.lower() not in given]
     operation["security"] = [] if open_to_all else [{"key": []}]
     operation["summary"] = (
-        operation["summary"].removesuffix(".")
-        if governed
-        else _sentence(operation.get("description") or operation.get("summary"))
+        _sentence(operation.get("description") or operation.get("summary"))
+        if action is None
+        else operation["summary"].removesuffix(".")
     )
-    responses = operation["responses"]
-    asks = any(one.get("in") == "query" for one in listed)
-    for status in list(responses):
-        if int(status) >= 400 and (asks or not open_to_all):
-            del responses[status]
-    # What is open to all answers little that can go wrong; what takes its parameters from the path may find nothing there.
-    some = (404, 500, 503) if "log" in operation["tags"] else (400, 404, 500, 503) if asks else (500,)
-    errors = some if open_to_all else _ACT_ERRORS if "requestBody" in operation else _READ_ERRORS
-    for status in errors:
-        responses.setdefault(str(status), {"$ref": f"#/components/responses/Problem{status}"})
-    for response in responses.values():
-        for media in response.get("content", {}).values():
-            if "example" not in media and "examples" not in media:
-                media["examples"] = {"usual": {"value": example_of(media.get("schema", {}), schemas)}}
+    name, responses = operation["operationId"], operation["responses"]
+    wanted = _statuses(operation, action, open_to_all=open_to_all) | {code.status for code in own}
+    codes = examples.refusals(name, action, sorted(wanted - {int(one) for one in responses}), *own)
+    responses |= {str(code.status): {"$ref": f"#/components/responses/{_named(code)}"} for code in codes}
+    for status, response in responses.items():
+        for media, said in response.get("content", {}).items():
+            if "oneOf" in said["schema"]:
+                # Who may see all of something is shown what others are, and more: both schemas hold.
+                said["schema"]["anyOf"] = said["schema"].pop("oneOf")
+            if "examples" not in said and (example := _example(name, status, media, said)):
+                said["examples"] = {"usual": example}
         if "$ref" not in response:
             response["headers"] = response.get("headers", {}) | _answer_headers(limited=not open_to_all)
+    return codes
+
+
+def _statuses(operation: dict[str, Any], action: type[Action] | None, *, open_to_all: bool) -> set[int]:
+    """With which statuses an operation may refuse."""
+    listed = operation["parameters"]
+    asks = {one["name"] for one in listed if one.get("in") == "query"}
+    if open_to_all:
+        # What is open to all answers little that can go wrong; what takes its parameters from the path may find nothing there.
+        some = (404, 500, 503) if "log" in operation["tags"] else (400, 404, 500, 503) if asks else (500,)
+        return {*some}
+    if action is not None:
+        return {*_ACT_ERRORS}
+    return {*(_ASKED_ERRORS if "requestBody" in operation else _READ_ERRORS)}
+
+
+def _example(operation: str, status: str, media: str, said: dict[str, Any]) -> dict[str, Any] | None:
+    """What was answered; where none of its answers was such a receipt, one of another act."""
+    if found := examples.heard(operation, status, media):
+        return found
+    if said["schema"].get("$ref") != f"{_SCHEMAS}Receipt":
+        return None
+    return {"$ref": f"#/components/examples/{'Proposed' if status == '202' else 'Done'}"}
+
+
+def _named(code: Code) -> str:
+    """The component that describes a refusal with this code."""
+    return f"Problem{code.status}" if examples.is_usual(code) else f"Problem{code.status}.{code.value}"
 
 
 def _answer_headers(*, limited: bool) -> dict[str, Any]:
@@ -301,8 +333,8 @@ def _answer_headers(*, limited: bool) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def _shared() -> dict[str, Any]:
-    """The components that every operation refers to."""
+def _shared(refused: Iterable[Code]) -> dict[str, Any]:
+    """The components that operations refer to; `refused`: the codes of which they show a problem."""
     text = {"type": "string"}
     number = {"type": "integer", "minimum": 0}
     ident = {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"}
@@ -350,26 +382,27 @@ def _shared() -> dict[str, Any]:
             "RateLimit-Reset": {"schema": number, "description": "Seconds until the minute is over."},
             "Retry-After": {"schema": number, "description": "Seconds to wait."},
         },
-        "responses": {f"Problem{status}": _problem(status) for status in _ACT_ERRORS},
+        "examples": examples.shared(),
+        "responses": {_named(code): _problem(code) for code in sorted(refused, key=_named)},
     }
 
 
-def _problem(status: int) -> dict[str, Any]:
-    codes = [code for code in Code if code.status == status]
-    lines = [f"- `{code.value}`: {code.sentence}" for code in codes]
-    example = {
-        "type": f"urn:mandate:problem:{codes[0].value}",
-        "title": codes[0].sentence,
-        "status": status,
-        "code": codes[0].value,
-    }
-    waits = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}} if status in {429, 503} else {}
+def _problem(code: Code) -> dict[str, Any]:
+    """The answer of a status, with a problem of this code for its example."""
+    same = [one for one in Code if one.status == code.status]
+    if examples.is_usual(code):
+        said = "One of these codes:\n\n" + "\n".join(f"- `{one.value}`: {one.sentence}" for one in same)
+    else:
+        others = ", ".join(f"`{one.value}`" for one in same if one is not code)
+        said = f"`{code.value}`: {code.sentence}" + (
+            f"\n\nOther codes with this status: {others}." if others else ""
+        )
+    waits = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}} if code.status in {429, 503} else {}
+    example = {"usual": {"value": examples.problem_of(code)}}
     return {
-        "description": "One of these codes:\n\n" + "\n".join(lines),
-        "headers": _answer_headers(limited=status != 401) | waits,
-        "content": {
-            PROBLEM: {"schema": {"$ref": f"{_SCHEMAS}Problem"}, "examples": {"usual": {"value": example}}}
-        },
+        "description": said,
+        "headers": _answer_headers(limited=code.status != 401) | waits,
+        "content": {PROBLEM: {"schema": {"$ref": f"{_SCHEMAS}Problem"}, "examples": example}},
     }
 
 
@@ -377,16 +410,8 @@ def _content(schema: dict[str, Any], example: Any) -> dict[str, Any]:
     return {"content": {JSON: {"schema": schema, "examples": {"usual": {"value": example}}}}}
 
 
-def _receipt(action: str, outcome: str) -> dict[str, Any]:
-    return {
-        "record_id": "019a45b0-7ab0-7000-8000-3f2c8a546c0e",
-        "action": action,
-        "outcome": outcome,
-        "at": "2026-11-02T08:00:00.000Z",
-        "target": {"type": "group", "id": "g"},
-        "rule": "a-line-of-rules.csv",
-        "edition": "a948904f2f0f479b8f8197694b30184b0d2ed1c1cd2a1ec0fb85d299a192a447",
-    }
+def _receipt() -> dict[str, Any]:
+    return {"content": {JSON: {"schema": {"$ref": f"{_SCHEMAS}Receipt"}}}}
 
 
 def _sentence(text: str | None) -> str:

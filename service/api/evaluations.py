@@ -20,7 +20,7 @@ from service.action import ID_PATTERN, Action
 from service.api.acting import body_of, headers_of, parsed, shaped
 from service.api.batches import EXPECTED, Asking
 from service.api.callers import Callers
-from service.api.documentation import shows
+from service.api.documentation import refuses, shows
 from service.api.lane import HOT
 from service.api.problems import JSON
 from service.caller import Caller
@@ -191,7 +191,8 @@ async def evaluate(request: Request[Any, Any, Any]) -> Response[bytes]:
             "action": _MUTE,
             "evaluations": [{"resource": _GROUP}, {"resource": {"type": "group", "id": "h"}}],
         },
-    ),
+    )
+    | refuses(Code.BATCH_LIMIT),
 )
 async def evaluate_all(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Answer up to `batch_max` questions (AuthZEN), each as `evaluation` would; a faulty one is false and stops no other.
@@ -233,7 +234,7 @@ async def evaluate_all(request: Request[Any, Any, Any]) -> Response[bytes]:
     "/.well-known/authzen-configuration",
     operation_id="evaluations.configuration",
     tags=["evaluations"],
-    opt={"public": True} | shows(Configuration, errors=(400,)),
+    opt={"public": True} | shows(Configuration) | refuses(Code.MALFORMED),
 )
 async def configuration(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Show where decisions are to be had (AuthZEN), under the name by which the caller reached the service."""

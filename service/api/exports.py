@@ -14,7 +14,7 @@ from litestar.response import Stream
 
 from service.api.acting import body_of, decoded, headers_of, request_id
 from service.api.callers import Callers
-from service.api.documentation import shows
+from service.api.documentation import refuses, shows
 from service.api.office import EditionWhole, whole_edition
 from service.api.problems import response_of
 from service.api.reading import Parameters, reader
@@ -113,7 +113,9 @@ SignedSize = Annotated[
     operation_id="trail.export",
     tags=["trail"],
     status_code=200,
-    opt={"untimed": True} | shows(media="application/jsonl", body=_BODY, example=_EXAMPLE),
+    opt={"untimed": True}
+    | shows(media="application/jsonl", body=_BODY, example=_EXAMPLE)
+    | refuses(Code.PURPOSE_MISSING, Code.PERSON_CLOSED),
 )
 async def export_trail(request: Request[Any, Any, Any]) -> Response[bytes] | Stream:
     """Take away the evidence bundle of one subject, as of the newest checkpoint; the taking is itself a record.

@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from service.action import ID_PATTERN, Need
 from service.api.acting import governed
+from service.api.documentation import refuses
 from service.api.lane import HOT
 from service.api.reading import (
     USUAL,
@@ -125,7 +126,12 @@ class MemberPage(msgspec.Struct, kw_only=True):
     next: str | None
 
 
-@get("/v1/groups/{group_id:str}", operation_id="group.get", tags=["group"], opt=HOT)
+@get(
+    "/v1/groups/{group_id:str}",
+    operation_id="group.get",
+    tags=["group"],
+    opt=HOT | refuses(Code.GROUP_DISSOLVED),
+)
 async def get_group(request: Request[Any, Any, Any], group_id: FromPath[str]) -> Response[GroupView]:
     """One group. A private one is unknown to who has no standing there; a dissolved one is gone but for staff (S051, S052)."""
     Parameters(request)
@@ -191,7 +197,12 @@ async def list_groups(
     return shown(GroupPage(items=items, next=further))
 
 
-@get("/v1/groups/{group_id:str}/members", operation_id="group.members", tags=["group"])
+@get(
+    "/v1/groups/{group_id:str}/members",
+    operation_id="group.members",
+    tags=["group"],
+    opt=refuses(Code.GROUP_DISSOLVED),
+)
 async def list_members(
     request: Request[Any, Any, Any], group_id: FromPath[str], cursor: Cursor = None, limit: Limit = USUAL
 ) -> Response[MemberPage]:

@@ -8,6 +8,7 @@ import msgspec
 from litestar import Response, get
 from litestar.datastructures import State
 from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import Example
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
 from service.clock import instant_text
@@ -34,7 +35,14 @@ async def live() -> Health:
     operation_id="health.ready",
     tags=["health"],
     opt={"public": True, "uncounted": True},
-    responses={503: ResponseSpec(Health, description="What is missing.", generate_examples=False)},
+    responses={
+        503: ResponseSpec(
+            Health,
+            description="What is missing.",
+            generate_examples=False,
+            examples=[Example(value={"status": "unavailable", "reason": "database"})],
+        )
+    },
 )
 async def ready(state: State) -> Response[Health]:
     """Answer 200 when the database is reached, its schema is this program's own and a policy edition is in force."""

@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery
 
 from service.action import ID_PATTERN
 from service.api.acting import governed
-from service.api.documentation import shows
+from service.api.documentation import refuses, shows
 from service.api.groups import group_needs, seen_group
 from service.api.lane import HOT
 from service.api.reading import USUAL, Cursor, Limit, Parameters, instant_of, looked, shown, text_of
@@ -100,7 +100,9 @@ def silences_of(db: Db, limit: int) -> Silences:
     operation_id="group.muted",
     summary="Is this person muted here, until when, by which act?",
     tags=["group"],
-    opt=HOT | shows(MuteAnswer, query={"at": "The instant asked about; now if not said."}),
+    opt=HOT
+    | shows(MuteAnswer, query={"at": "The instant asked about; now if not said."})
+    | refuses(Code.GROUP_DISSOLVED),
 )
 async def muted(
     request: Request[Any, Any, Any], group_id: FromPath[str], person_id: FromPath[str]
@@ -147,6 +149,7 @@ async def muted(
     operation_id="group.roles",
     summary="Who held which role at an instant, by which record, granted by whom?",
     tags=["group"],
+    opt=refuses(Code.GROUP_DISSOLVED),
 )
 async def roles(
     request: Request[Any, Any, Any],

@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery
 
 from service.action import Id
 from service.api.acting import body_of, converted, governed, parsed
-from service.api.documentation import shows
+from service.api.documentation import refuses, shows
 from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, reader, shown, text_of
 from service.caller import Caller
 from service.db import Db, queries
@@ -147,7 +147,8 @@ WHAT_IF: dict[str, Any] = {
     status_code=200,
     opt=shows(
         Preview, body=WHAT_IF, example={"kind": "account", "id": "a-1", "facts": {"followers": 2_000_000}}
-    ),
+    )
+    | refuses(Code.CAP_MEMBERS),
 )
 async def preview(request: _Request) -> Response[bytes]:
     """Tell what a fact, an override or another edition would change, for one subject or for all. Changes nothing."""

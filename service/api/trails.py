@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from service.action import ID_PATTERN, Subject
 from service.api.acting import request_id
 from service.api.callers import Callers
-from service.api.documentation import shows
+from service.api.documentation import refuses, shows
 from service.api.problems import response_of
 from service.api.reading import Parameters, encode
 from service.caller import Caller
@@ -139,7 +139,8 @@ class Responsibility(msgspec.Struct, frozen=True, kw_only=True):
             "cursor": "`next` of the page before.",
             "limit": "Records on a page.",
         },
-    ),
+    )
+    | refuses(Code.PURPOSE_MISSING, Code.PERSON_CLOSED),
 )
 async def read_trail(
     request: Request[Any, Any, Any], subject_type: FromPath[str], subject_id: FromPath[str]
@@ -205,7 +206,7 @@ async def read_trail(
     "/v1/records/{record_id:str}",
     operation_id="trail.record",
     tags=["trail"],
-    opt=shows(RecordAnswer, query=PURPOSE),
+    opt=shows(RecordAnswer, query=PURPOSE) | refuses(Code.PURPOSE_MISSING, Code.PERSON_CLOSED),
 )
 async def read_record(request: Request[Any, Any, Any], record_id: FromPath[str]) -> Response[bytes]:
     """Read one record."""
@@ -224,7 +225,8 @@ async def read_record(request: Request[Any, Any, Any], record_id: FromPath[str])
     "/v1/responsibility/{subject_type:str}/{subject_id:str}",
     operation_id="trail.chain",
     tags=["trail"],
-    opt=shows(Responsibility, query=PURPOSE | {"at": "The instant asked about; now if not said."}),
+    opt=shows(Responsibility, query=PURPOSE | {"at": "The instant asked about; now if not said."})
+    | refuses(Code.PURPOSE_MISSING, Code.PERSON_CLOSED),
 )
 async def read_responsibility(
     request: Request[Any, Any, Any], subject_type: FromPath[str], subject_id: FromPath[str]

@@ -27,12 +27,12 @@ from service.app import create_app
 from service.clock import SetClock
 from service.db import Embedded, migrate
 from service.demo.authority import REGULATOR_KEY
-from service.demo.client import Answer, Client
+from service.demo.client import Answer, Client, Heard
 from service.demo.evidence import CHECK, Desk
 from service.demo.step import DAY, Difference, Kept, Scene, Step, member
 from service.demo.story import STAFF, story
 from service.demo.telling import Telling, plain
-from service.founding import FreshKey, found, new_token
+from service.founding import Founder, FreshKey, found, new_token
 from service.settings import Settings
 
 TURN_SECONDS = 0.1
@@ -50,10 +50,17 @@ class DemoError(Exception):
     """The house did not come up, or went away; the message says what to look at."""
 
 
-def run(*, keep: bool = False, scenes: Sequence[Scene] | None = None, console: Console | None = None) -> int:
+def run(
+    *,
+    keep: bool = False,
+    scenes: Sequence[Scene] | None = None,
+    console: Console | None = None,
+    staff: Sequence[Founder] = STAFF,
+    hears: Callable[[Heard], None] | None = None,
+) -> int:
     """Play the story; return 0 when every expected outcome was seen, else 1. `keep` leaves the data and says where.
 
-    Raises DemoError, EmbeddedError, MigrationError.
+    `hears` is told every answer as it came. Raises DemoError, EmbeddedError, MigrationError.
     """
     log.set_up("warning")
     told = Telling(console or _console())
@@ -61,7 +68,11 @@ def run(*, keep: bool = False, scenes: Sequence[Scene] | None = None, console: C
     began = time.monotonic()
     try:
         chosen = story() if scenes is None else scenes
-        with told.progress(sum(len(scene.steps) for scene in chosen)), _served(folder, told.saying) as client:
+        with (
+            told.progress(sum(len(scene.steps) for scene in chosen)),
+            _served(folder, staff, told.saying) as client,
+        ):
+            client.hears = hears
             play = Play(client, told, Desk(folder / "desk"))
             for scene in chosen:
                 play.scene(scene)
@@ -96,7 +107,7 @@ def _keep(tokens: Mapping[str, str], file: Path) -> None:
 
 
 @contextmanager
-def _served(folder: Path, say: Callable[[str], None]) -> Iterator[Client]:
+def _served(folder: Path, staff: Sequence[Founder], say: Callable[[str], None]) -> Iterator[Client]:
     """A founded, served house in `folder`, and who asks it; all stopped at the end."""
     clock = folder / "clock"
     say("PostgreSQL starts")
@@ -104,7 +115,7 @@ def _served(folder: Path, say: Callable[[str], None]) -> Iterator[Client]:
         say("migrations")
         migrate(embedded.owner_dsn, say=None)
         say("edition, staff and keys")
-        tokens = {key.key_id: key.token for key in asyncio.run(_found(embedded, folder))}
+        tokens = {key.key_id: key.token for key in asyncio.run(_found(embedded, folder, staff))}
         clock.write_text("2026-11-02T06:00:00.000Z", encoding="ascii")
         say("the service starts")
         with _serving(folder, clock) as port:
@@ -112,14 +123,14 @@ def _served(folder: Path, say: Callable[[str], None]) -> Iterator[Client]:
             say("everything stops")
 
 
-async def _found(embedded: Embedded, folder: Path) -> list[FreshKey]:
+async def _found(embedded: Embedded, folder: Path, staff: Sequence[Founder]) -> list[FreshKey]:
     """Adopt the edition, appoint the story's staff and issue the first keys, two hours before the story."""
     app = create_app(
         Settings(dsn=embedded.service_dsn, data=folder, merge_seconds=MERGE_SECONDS),
         clock=SetClock(DAY + dt.timedelta(hours=6)),
     )
     async with app.lifespan():
-        return await found(app.state.door, app.state.db, STAFF, ["im"])
+        return await found(app.state.door, app.state.db, staff, ["im"])
 
 
 @contextmanager
