@@ -99,12 +99,17 @@ class Batch(NamedTuple):
 _encode = msgspec.json.Encoder().encode
 
 
-def batch_of(origin: str, found: Sequence[Handed]) -> Batch:
+def source_of(origin: str) -> str:
+    """The name of a log as the URI reference that CloudEvents wants for the `source` of events."""
+    return quote(origin, safe="/:@!$&'()*,;=~")
+
+
+def batch_of(source: str, found: Sequence[Handed]) -> Batch:
     """As many of these effects, from the first on, as one post may hold; at least one."""
     parts: list[bytes] = []
     size, upto = 1, found[0].place
     for one in found[:MOST_EVENTS]:
-        part = _encode(_event(origin, one))
+        part = _encode(_event(source, one))
         size += len(part) + 1
         if parts and size > MOST_BYTES:
             break
@@ -113,14 +118,14 @@ def batch_of(origin: str, found: Sequence[Handed]) -> Batch:
     return Batch(b"[" + b",".join(parts) + b"]", upto)
 
 
-def _event(origin: str, one: Handed) -> Event:
+def _event(source: str, one: Handed) -> Event:
     data = msgspec.json.decode(one.payload)
     family = one.kind.split(".", 1)[0]
     about = data.get("subject_type", family), data.get("subject_id", data.get(f"{family}_id"))
     return Event(
         # A place alone could come again for another effect after a restore from an older backup.
         id=f"{one.record_id}.{one.place}",
-        source=quote(origin, safe="/:@!$&'()*,;=~"),
+        source=source,
         type=one.kind,
         time=one.at,
         subject=msgspec.UNSET if about[1] is None else f"{about[0]}/{about[1]}",
@@ -167,7 +172,7 @@ async def ping(
     message_id = _message_id()
     about = {"webhook_id": webhook_id}
     event = Event(
-        id=message_id, source=quote(origin, safe="/:"), type="mandate.ping", time=instant_text(row["at"]), data=about
+        id=message_id, source=source_of(origin), type="mandate.ping", time=instant_text(row["at"]), data=about
     )  # fmt: skip
     return await _posted(keyring, poster, webhook_id, row, message_id, _encode([event]))
 
@@ -211,7 +216,7 @@ class Webhooks:
         self._outbox = outbox
         self._keyring = keyring
         self._watch = watch
-        self._origin = origin
+        self._source = source_of(origin)
         self._poster = Poster(private=private)
         self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._working: dict[str, asyncio.Task[None]] = {}
@@ -311,7 +316,7 @@ class Webhooks:
         if not found:
             async with self._db.transaction() as tx:
                 return await sql.pass_over(tx, **mine, place=place, upto=end)
-        batch = batch_of(self._origin, found)
+        batch = batch_of(self._source, found)
         new = {"batch_id": _message_id(), "upto": batch.upto}
         async with self._db.transaction() as tx:
             row = await sql.begin_batch(tx, **mine, place=place, **new, seconds=LEASE_SECONDS)

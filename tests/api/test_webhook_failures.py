@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from service import guard
@@ -261,6 +262,28 @@ async def test_a_process_that_ends_gives_its_lease_back(house: House, receiver: 
     receiver.answer = lambda _: 200
     await hook.deliver()
     assert [one.message_id for one in receiver.posts] == [receiver.posts[0].message_id] * 2
+
+
+async def test_an_effect_that_commits_late_is_not_passed_over(
+    house: House, database: Database, receiver: Receiver, url: str
+) -> None:
+    """S001: drawn earlier and committed later than others, it holds them back, also where they are for nobody."""
+    hook, every = await Hook.add(house, url, "account"), await Hook.add(house, f"{url}/all")
+    late = await asyncpg.connect(database.service_dsn)
+    try:
+        async with late.transaction():
+            await late.execute(
+                "INSERT INTO outbox (rid, at, kind, payload) VALUES ('late', now(), 'account.woken', '{}')"
+            )
+            await mute(house)
+            await house.app.state.webhooks.once()
+            assert receiver.posts == []
+    finally:
+        await late.close()
+    await hook.deliver()
+    told = {post.path: [event["type"] for event in post.events] for post in receiver.posts}
+    assert told == {"/hook": ["account.woken"], "/hook/all": ["account.woken", "group.muted"]}
+    assert (await every.stands())["behind"] == 0
 
 
 async def test_without_webhooks_one_statement_is_all(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
