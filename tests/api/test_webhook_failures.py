@@ -26,6 +26,7 @@ from tests.receiving import (
     mute,
     operator,
     outbox,
+    put,
     receiving,
 )
 
@@ -149,6 +150,24 @@ async def test_paused_nothing_is_posted_and_nothing_is_lost(
     assert (len(receiver.posts), await hook.row()) == (1, None)
 
 
+async def test_paused_while_a_post_is_under_way_its_answer_counts(
+    house: House, receiver: Receiver, url: str
+) -> None:
+    """What the receiver took is taken; the next batch waits for the operator."""
+    hook = await Hook.add(house, url)
+
+    async def answer(_: Post) -> int:
+        await operator(house).change("pause", hook.webhook_id)
+        return 200
+
+    receiver.answer = answer
+    await put(house, *(("group.told", {"number": number}) for number in range(150)))
+    async with asyncio.timeout(20):
+        await hook.deliver()
+    stands = await hook.stands()
+    assert (len(receiver.posts), stands["behind"], stands["state"]) == (1, 50, "paused by operator")
+
+
 async def test_one_receiver_that_hangs_holds_up_no_other(house: House, receiver: Receiver, url: str) -> None:
     """Each webhook is followed by itself, and while one waits no row of it is locked."""
     hanging, quick = await Hook.add(house, f"{url}/slow"), await Hook.add(house, f"{url}/quick")
@@ -195,6 +214,8 @@ async def test_a_batch_posted_before_a_crash_is_posted_again_as_it_was(
         )
     await mute(house, "eve")
     await hook.deliver()
+    # Also one that looked before the lease was taken.
+    await house.app.state.webhooks._follow(hook.webhook_id)
     assert len(receiver.posts) == 1
     async with house.db.transaction() as tx:
         await tx.execute("UPDATE webhook SET lease_until = now()")

@@ -169,6 +169,7 @@ async def test_effects_purged_before_they_were_taken_are_counted_as_lost(
 ) -> None:
     """S200: what goes at the end of its term while a receiver fails is counted, of its families only; the rest is delivered."""
     hook, other = await Hook.add(house, url), await Hook.add(house, url, "account")
+    await operator(house).change("pause", other.webhook_id)
     receiver.answer = lambda _: 500
     await mute(house)
     await mute(house, "eve")
