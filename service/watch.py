@@ -99,6 +99,13 @@ class Watching:
             registry=registry,
             multiprocess_mode="max",
         )
+        self._webhook_lost = Gauge(
+            "mandate_webhook_lost",
+            "Effects that were purged or erased before a webhook had taken them.",
+            ["webhook"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
         self._children: dict[Any, Any] = {}
 
     def _child(self, counter: Counter, *labels: str) -> Any:
@@ -161,8 +168,9 @@ class Watching:
         """A batch was posted; `outcome` is taken, or the kind of failure in a word."""
         self._child(self._webhook_deliveries, webhook, outcome).inc()
 
-    def webhook_stands(self, webhook: str, behind: int, failing_seconds: float) -> None:
-        """So many effects wait for this webhook, and for so long it has been failing."""
+    def webhook_stands(self, webhook: str, behind: int, failing_seconds: float, lost: int) -> None:
+        """So many effects wait for this webhook, for so long it has been failing, and so many it will never get."""
+        self._webhook_lost.labels(webhook).set(lost)
         self._webhook_behind.labels(webhook).set(behind)
         self._webhook_failing.labels(webhook).set(failing_seconds)
 

@@ -249,10 +249,10 @@ class Webhooks:
         async with self._db.read() as reader:
             rows = await sql.standings(reader, most=MOST_BEHIND)
         for row in rows:
-            self._watch.webhook_stands(row["webhook_id"], row["behind"], row["failing_seconds"])
+            self._watch.webhook_stands(row["webhook_id"], row["behind"], row["failing_seconds"], row["lost"])
         here = {row["webhook_id"] for row in rows}
         for removed in self._measured - here:
-            self._watch.webhook_stands(removed, 0, 0)
+            self._watch.webhook_stands(removed, 0, 0, 0)
         self._measured = here
 
     async def _repeat(self, work: Any, seconds: float) -> None:

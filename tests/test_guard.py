@@ -200,3 +200,30 @@ async def test_the_certificate_is_of_the_name_though_the_connection_is_to_an_add
         assert len(read) == 1
         await poster.close()
         await stranger.close()
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status counts once it is there, however long the rest; one that never comes is waited for so long and no longer."""
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        try:
+            if b"/mute" in head:
+                await reader.read()
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+        except (ConnectionError, asyncio.CancelledError):
+            writer.close()
+
+    monkeypatch.setattr(guard, "ANSWER_SECONDS", 1.0)
+    poster = Poster(private=True)
+    server = await asyncio.start_server(pour, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(5):
+        assert await poster.post(f"http://127.0.0.1:{port}/pour", [], b"[]") == 200
+        with pytest.raises(TimeoutError):
+            await poster.post(f"http://127.0.0.1:{port}/mute", [], b"[]")
+    await poster.close()
+    server.close()

@@ -179,6 +179,9 @@ async def test_effects_purged_before_they_were_taken_are_counted_as_lost(
     async with house.db.read() as db:
         assert await db.fetchval("SELECT count(*) FROM outbox WHERE kind = 'group.muted'") == 0
     assert ((await hook.stands())["lost"], (await other.stands())["lost"]) == (2, 0)
+    await house.app.state.webhooks.measure()
+    metrics = house.app.state.watch.metrics().decode()
+    assert f'mandate_webhook_lost{{webhook="{hook.webhook_id}"}} 2.0' in metrics
     receiver.answer = lambda _: 200
     last = await mute(house)
     await hook.deliver()
