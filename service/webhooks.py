@@ -233,10 +233,19 @@ class Webhooks:
 
     async def close(self) -> None:
         """End. A post under way is cut off, and posted again by whoever comes next."""
-        for task in (*self._tasks, *self._working.values()):
+        for task in self._tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        working = list(self._working.values())
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        if working:
+            # One may have been cut off while it gave its lease back.
+            with suppress(DatabaseUnavailable):
+                async with self._db.transaction() as tx:
+                    await sql.release_all(tx, process=self._process)
         await self._poster.close()
 
     async def once(self) -> None:

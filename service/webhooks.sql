@@ -41,6 +41,10 @@ RETURNING place;
 -- Give the lease back.
 UPDATE webhook SET lease_by = NULL, lease_until = NULL WHERE webhook_id = :webhook_id AND lease_by = :process;
 
+-- name: release_all!
+-- Give every lease of a process back.
+UPDATE webhook SET lease_by = NULL, lease_until = NULL WHERE lease_by = :process;
+
 -- name: standings
 -- How each webhook stands. Effects behind are looked for among so many after its place.
 SELECT w.webhook_id, w.name, w.url, w.families, w.failing_since, w.answer, w.answered_at, w.lost, w.paused_by,

@@ -49,10 +49,21 @@ class Placed:
         body = {"person_id": whom, "seconds": seconds, "reason": "fraud"}
         await self.house.do("ann", "POST", "/v1/groups/g/mutes", body)
 
+    async def _connected(self, connections: int) -> None:
+        """Wait until so many are connected to the database: the house with four, each process with its two."""
+        there = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        async with asyncio.timeout(20), self.house.db.read() as db:
+            while await db.fetchval(there) < connections:  # noqa: ASYNC110  others connect
+                await asyncio.sleep(0.05)
+
     @asynccontextmanager
     async def working(self, number: int, **env: str) -> AsyncIterator[list[subprocess.Popen[bytes]]]:
         """So many `mandate work webhooks`, which look ten times a second; killed at the end if they still run."""
-        more = {"MANDATE_WEBHOOK_SECONDS": "0.1", "MANDATE_LOG_LEVEL": "warning"}
+        more = {
+            "MANDATE_WEBHOOK_SECONDS": "0.1",
+            "MANDATE_LOG_LEVEL": "warning",
+            "MANDATE_POOL_SIZE": "2",
+        }
         started = [
             subprocess.Popen(  # noqa: ASYNC220  it starts at once, and nobody waits for it here
                 [sys.executable, "-m", "service", "work", "webhooks"],
@@ -61,6 +72,7 @@ class Placed:
             for _ in range(number)
         ]  # fmt: skip
         try:
+            await self._connected(4 + 2 * number)
             yield started
         finally:
             for one in started:

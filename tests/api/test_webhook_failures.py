@@ -285,6 +285,29 @@ async def test_a_process_that_ends_gives_its_lease_back(house: House, receiver: 
     assert [one.message_id for one in receiver.posts] == [receiver.posts[0].message_id] * 2
 
 
+async def test_a_process_cut_off_while_it_gives_its_lease_back_leaves_none(
+    house: House, receiver: Receiver, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told to end just when a batch was taken, it still leaves the webhook to the next at once."""
+    hook, reached = await Hook.add(house, url), asyncio.Event()
+
+    async def stuck(*_: Any, **__: Any) -> None:
+        reached.set()
+        await asyncio.sleep(60)
+
+    await mute(house)
+    await settled(house)
+    with monkeypatch.context() as patched:
+        patched.setitem(sql.__dict__, "release", stuck)
+        async with colleague(house) as second:
+            posting = asyncio.create_task(second.once())
+            await asyncio.wait_for(reached.wait(), 10)
+            assert (await hook.row())["lease_by"] is not None
+        await asyncio.gather(posting, return_exceptions=True)
+    assert (await hook.row())["lease_by"] is None
+    assert len(receiver.effects) == 1
+
+
 async def test_an_effect_that_commits_late_is_not_passed_over(
     house: House, database: Database, receiver: Receiver, url: str
 ) -> None:
