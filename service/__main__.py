@@ -223,6 +223,16 @@ def tiers(ctx: click.Context, url: str, key_file: Path | None) -> None:
     ctx.obj = (url, key_file, settings_with_database)
 
 
+@main.group(cls=Later, module="service.commands.webhooks")
+def webhooks() -> None:
+    """Add, list, rotate, pause, resume, remove and test webhooks: where effects are posted to as they come.
+
+    Works on the database and the keys folder, beside a service that may be running: that is who may use it. For example:
+
+        mandate webhooks add https://im.example/mandate --families group,account
+    """
+
+
 @main.group(cls=Later, module="service.commands.witness")
 def witness() -> None:
     """Cosign checkpoints of logs: a small server of its own, to be run by others than those who run the service.
@@ -375,6 +385,21 @@ def sequencer(config: Path | None) -> None:
 
         log.set_up(settings.log_level)
         asyncio.run(_until_stopped(sequence_alone(settings)))
+
+
+@work.command("webhooks")
+@CONFIG
+def post_effects(config: Path | None) -> None:
+    """Post effects to webhooks, until SIGTERM or Ctrl-C; as many of these may run as you like, beside `serve` too.
+
+    With webhook_seconds 0 `serve` leaves it all to them.
+    """
+    with one_line_errors(), settings_with_database(config) as settings:
+        from service import log
+        from service.app import post_alone
+
+        log.set_up(settings.log_level)
+        asyncio.run(_until_stopped(post_alone(settings)))
 
 
 @work.command(hidden=True)

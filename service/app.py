@@ -64,6 +64,7 @@ from service.trail.receipts import Receipts
 from service.trail.sequencer import Sequencer
 from service.trail.stored import on_record
 from service.watch import Watching
+from service.webhooks import Webhooks
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
@@ -123,13 +124,21 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             sweep = Sweep(db, door, clock, editions)
             bulk = BulkRanking(db, door, clock, editions)
             app.state.update(
-                {"db": db, "keys": keys, "door": door, "editions": editions, "sweep": sweep, "bulk": bulk}
+                {
+                    "db": db,
+                    "keys": keys,
+                    "door": door,
+                    "editions": editions,
+                    "sweep": sweep,
+                    "bulk": bulk,
+                    "stopping": asyncio.Event(),
+                }
             )
             app.state.looks = Looks(db, settings.set_limit)
             app.state.silences = order.silences_of(db, settings.set_limit)
             app.state.callers = Callers(db, settings.rate_limit_per_minute)
-            app.state.outbox = Outbox(db)
-            app.state.stopping = asyncio.Event()
+            outbox = app.state.outbox = Outbox(db)
+            webhooks = app.state.webhooks = _webhooks(settings, db, outbox, keys, app.state.watch)
             door.open()
             await adopt_first_edition(door, editions, clock)
             sequencer = app.state.sequencer = Sequencer.of(
@@ -151,6 +160,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             if settings.sweep_seconds:
                 sweep.open(settings.sweep_seconds)
                 bulk.open(settings.sweep_seconds)
+            if settings.sweep_seconds or settings.webhook_seconds:
+                # Who keeps time tells how webhooks stand, whoever posts to them.
+                webhooks.open(settings.webhook_seconds)
             if settings.sequence_seconds:
                 sequencer.open(settings.sequence_seconds)
                 cosigning.open()
@@ -160,6 +172,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 app.state.stopping.set()
                 await sweep.close()
                 await bulk.close()
+                await webhooks.close()
                 following.cancel()
                 with suppress(asyncio.CancelledError):
                     await following
@@ -201,6 +214,10 @@ def given(settings: Settings, clock: Clock | None = None) -> dict[str, Any]:
     }
 
 
+def _webhooks(settings: Settings, db: Db, outbox: Outbox, keys: TrailKeys, watch: Watching) -> Webhooks:
+    return Webhooks(db, outbox, keys.keyring, watch, origin=settings.origin, private=settings.webhook_private)
+
+
 def _in_force(editions: Editions, clock: Clock) -> InForce:
     """What the log announces of the edition in force."""
     policy = editions.at(clock.now())
@@ -232,5 +249,21 @@ async def sequence_alone(settings: Settings) -> None:
                 await following
             await sequencer.close()
             await cosigning.close()
+    finally:
+        await db.close()
+
+
+async def post_alone(settings: Settings) -> None:
+    """Do nothing but post effects to webhooks, until cancelled."""
+    db = await Db.open(settings)
+    try:
+        await require_schema(db)
+        keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
+        webhooks = _webhooks(settings, db, Outbox(db), keys, Watching())
+        webhooks.open(settings.webhook_seconds or Settings().webhook_seconds)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await webhooks.close()
     finally:
         await db.close()

@@ -78,6 +78,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Who is asked to cosign checkpoints: one a line, `URL VKEY`; `-` for the URL of one without a network."""
     witness_quorum: Annotated[int, msgspec.Meta(ge=0, le=12)] | None = None
     """How many of them the trust file demands; more than half of those with a URL unless set."""
+    webhook_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
+    """Seconds between two looks for effects to post to webhooks; 0 leaves that to `mandate work webhooks`."""
+    webhook_private: bool = False
+    """Post to loopback and private addresses and over http too: in a closed network, and in tests."""
     jurisdiction: Annotated[str, msgspec.Meta(pattern="^(CN(-[0-9]{6})?|EU(-[A-Z]{2})?)$")] = "CN"
     """Where a subject belongs when nobody says otherwise."""
 

@@ -79,6 +79,33 @@ class Watching:
             registry=registry,
             multiprocess_mode="max",
         )
+        self._webhook_deliveries = Counter(
+            "mandate_webhook_deliveries",
+            "Batches posted to a webhook, by what came of it.",
+            ["webhook", "outcome"],
+            registry=registry,
+        )
+        self._webhook_behind = Gauge(
+            "mandate_webhook_behind",
+            "Effects that a webhook has not taken yet, looked for among the next 100,000.",
+            ["webhook"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._webhook_failing = Gauge(
+            "mandate_webhook_failing_seconds",
+            "For how long no attempt has been taken; 0 where the last one was.",
+            ["webhook"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._webhook_lost = Gauge(
+            "mandate_webhook_lost",
+            "Effects that were purged or erased before a webhook had taken them.",
+            ["webhook"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
         self._children: dict[Any, Any] = {}
 
     def _child(self, counter: Counter, *labels: str) -> Any:
@@ -136,6 +163,16 @@ class Watching:
     def sequenced(self, stalled: bool) -> None:
         """The sequencer took a turn; `stalled`: the log may not go on as it is."""
         self._log_stalled.set(stalled)
+
+    def webhook_posted(self, webhook: str, outcome: str) -> None:
+        """A batch was posted; `outcome` is taken, or the kind of failure in a word."""
+        self._child(self._webhook_deliveries, webhook, outcome).inc()
+
+    def webhook_stands(self, webhook: str, behind: int, failing_seconds: float, lost: int) -> None:
+        """So many effects wait for this webhook, for so long it has been failing, and so many it will never get."""
+        self._webhook_lost.labels(webhook).set(lost)
+        self._webhook_behind.labels(webhook).set(behind)
+        self._webhook_failing.labels(webhook).set(failing_seconds)
 
     def answered(
         self, *, method: str, route: str, status: int, request_id: str, seconds: float, timed: bool

@@ -36,6 +36,7 @@ _QUIET: dict[str, Any] = {
     "policies": POLICIES,
     "sweep_seconds": 3600,
     "sequence_seconds": 0,
+    "webhook_seconds": 0,
     "map_bits": 4,
 }
 STAFF = [
@@ -295,10 +296,10 @@ class House:
 
     @classmethod
     @asynccontextmanager
-    async def join(cls, dsn: str, data: Path, founded: Founded) -> AsyncIterator[Self]:
+    async def join(cls, dsn: str, data: Path, founded: Founded, **settings: Any) -> AsyncIterator[Self]:
         """Start the service on a copy of a founded database, with a copy of its keys and its compiled policy."""
         shutil.copytree(founded.data, data, dirs_exist_ok=True)
-        async with cls._serving(dsn, data, {}) as house:
+        async with cls._serving(dsn, data, settings) as house:
             house.tokens = dict(founded.tokens)
             yield house
 

@@ -127,6 +127,9 @@ WORDS = {
     ("tier_forecast", "edition"): "digest of an edition",
     ("tier_plan", "edition"): "digest of an edition",
     ("tier_progress", "after"): "id of a group or an account",
+    ("webhook", "answer"): "an HTTP status, or a word of ours",
+    ("webhook", "name"): "what operators call a receiver",
+    ("webhook", "url"): "where effects are posted to",
 }
 IDENTITY = re.compile(
     r"(real|first|last|full|sur)_?name|phone|mobile|e_?mail|passport|id_?(card|number)|birth|(^|_)face|address"

@@ -17,7 +17,7 @@ _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 
 @get("/metrics", operation_id="metrics", tags=["health"], opt={"uncounted": True} | shows(media="text/plain"))
 async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Counts of acts, refusals and requests, and how long they took. No label is an id or a value of a caller's choice."""
+    """Counts of acts, refusals and requests, and how long they took. No label is a subject's id or a value of a caller's choice."""
     if not _on_this_machine(request):
         caller = await reader(request)
         if caller.kind != "staff":

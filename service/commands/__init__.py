@@ -146,7 +146,7 @@ def shown(rows: Sequence[Mapping[str, Any]], output: str, title: str = "") -> No
 
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for name in rows[0] if rows else ():
-        table.add_column(name, overflow="fold", no_wrap=name == "token")
+        table.add_column(name, overflow="fold", no_wrap=name in {"token", "secret"})
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     width = None if sys.stdout.isatty() else 200

@@ -113,8 +113,10 @@ async def _answer_as_worker(settings: Settings) -> None:
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
     if not await told.readline():
         return
-    # Time and the log are kept by the process that started this one.
-    app = create_app(msgspec.structs.replace(settings, sweep_seconds=0, sequence_seconds=0))
+    # Time, the log and webhooks are kept by the process that started this one.
+    app = create_app(
+        msgspec.structs.replace(settings, sweep_seconds=0, sequence_seconds=0, webhook_seconds=0)
+    )
     async with app.lifespan(), answering(app, settings.host, settings.port, app.state.stopping) as ended:
         settle()
         sys.stdout.buffer.write(_READY)

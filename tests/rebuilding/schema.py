@@ -104,6 +104,7 @@ LEFT_OUT = {
     "pending": "records that wait for the sequencer",
     "request_key": "first answers, kept for who asks again (S010)",
     "outbox": "effects handed over: deliveries, no facts",
+    "webhook": "where effects are posted to, and how far: deliveries, no facts",
     **dict.fromkeys(("log_state", "log_entry", "log_tile", "subject", "subject_leaf"), _LOG),
     "checkpoint": "signatures under the log",
     "cosignature": "signatures of witnesses",
