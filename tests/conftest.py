@@ -10,19 +10,15 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import pytest
-import structlog
 
 from service.db import Embedded, migrate
 from service.db.migrations import digests
-from tests.kit import Founded, House
+from tests.kit import Founded, House, plain_logs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SERVER = REPOSITORY / ".cache" / "tests-pg"
 _numbers = count(1)
-# Tracebacks in colour, with every local, take minutes where something is nested a thousand deep.
-structlog.configure(
-    processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()]
-)
+plain_logs()
 
 
 class Database(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import httpx
 import msgspec
+import structlog
 from litestar import Litestar
 from litestar.datastructures import State
 
@@ -63,6 +64,14 @@ class Founded(msgspec.Struct, frozen=True):
     name: str
     data: Path
     tokens: dict[str, str]
+
+
+def plain_logs() -> None:
+    """Log as tests do: shown where one fails. Tracebacks in colour, with every local, take minutes where something is nested deep."""
+    structlog.reset_defaults()
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()]
+    )
 
 
 class _Arranging(Db):

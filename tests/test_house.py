@@ -21,7 +21,6 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
-import structlog
 from conftest import REPOSITORY, Database
 
 from service import clock, log
@@ -30,7 +29,7 @@ from service.db.checksums import complaints
 from service.db.migrations import digests, migration_files
 from service.db.named import Queries
 from service.settings import Settings, SettingsError
-from tests.kit import House
+from tests.kit import House, plain_logs
 
 STATEMENTS = sorted((REPOSITORY / "service").rglob("*.sql"))
 INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -258,7 +257,7 @@ def lines() -> Iterator[io.BytesIO]:
     logging.root.handlers[:] = kept
     logging.root.setLevel(level)
     logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    plain_logs()
 
 
 def test_every_log_line_is_one_json_object(lines):

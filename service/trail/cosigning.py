@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import httpx
@@ -93,9 +94,13 @@ class Cosigning:
         self._db = db
         self._witnesses = [one for one in witnesses if one.url is not None]
         self._watch = watch
-        self._client = httpx.AsyncClient(timeout=ANSWER_SECONDS)
         self._news = {one.vkey: asyncio.Event() for one in self._witnesses}
         self._tasks: list[asyncio.Task[None]] = []
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        # At first use: it reads the machine's certificates, which takes longer than most of a start.
+        return httpx.AsyncClient(timeout=ANSWER_SECONDS)
 
     def tell(self) -> None:
         """A new checkpoint is published."""
@@ -128,7 +133,8 @@ class Cosigning:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        await self._client.aclose()
+        if "_client" in self.__dict__:
+            await self._client.aclose()
 
     async def _follow(self, witness: Witness) -> None:
         news, failures = self._news[witness.vkey], 0

@@ -20,7 +20,7 @@ from service import log
 from service.commands.trail_keys import begin_anew
 from service.trail.fields import SealError, open_sealed
 from tests.api.test_new_log import NEXT, settings
-from tests.kit import House
+from tests.kit import House, plain_logs
 from tests.taking import HOLD, agreed, body, export, hold, lines, release, verify
 
 pytestmark = pytest.mark.anyio
@@ -235,7 +235,7 @@ async def test_no_log_line_holds_a_value(
     finally:
         logging.root.handlers[:] = kept
         logging.root.setLevel(level)
-        structlog.reset_defaults()
+        plain_logs()
     assert b"person.erase" in stream.getvalue()
     assert [value for value in VALUES for form in forms(value) if form in stream.getvalue()] == []
 

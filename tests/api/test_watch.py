@@ -12,7 +12,7 @@ import structlog
 
 from service import log
 from tests.conftest import Database
-from tests.kit import House
+from tests.kit import House, plain_logs
 
 pytestmark = pytest.mark.anyio
 NOTE, NAME, PERSON, PURPOSE = "zebra-note", "zebra-name", "zebra-person", "zebra-purpose"
@@ -30,7 +30,7 @@ def lines() -> Iterator[io.BytesIO]:
     logging.root.handlers[:] = kept
     logging.root.setLevel(level)
     logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    plain_logs()
 
 
 @pytest.fixture
