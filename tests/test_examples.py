@@ -80,7 +80,10 @@ def members(value: Any) -> set[str]:
 
 @pytest.mark.slow
 def test_the_service_still_answers_so(temporary: Path) -> None:
-    """Asked everything again, it answers each operation with the same statuses and the same members as are kept."""
+    """Asked everything again, it answers each operation with the same statuses and the same members as are kept.
+
+    But for 503: whether the log is a turn behind when it is asked is a matter of moments.
+    """
     file = temporary / "answers.json"
     described = document(create_app(Settings(dsn="postgresql://nobody@localhost/none")))
     assert write(described["paths"], file), "something was not as expected: run make examples"
@@ -89,6 +92,7 @@ def test_the_service_still_answers_so(temporary: Path) -> None:
             (name, status): members(one["answer"])
             for name, answers in json.loads(path.read_bytes()).items()
             for status, one in answers.items()
+            if status != "503"
         }
         for path in (file, ANSWERS)
     )
