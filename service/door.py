@@ -226,7 +226,7 @@ class Door:
         """Decide, apply and record one action. `key`: the request key; `expected`: the subject's version (S012)."""
         request = None if key is None else request_of(action, caller, key)
         asked = Asked(action=action, caller=caller, request=request, expected=expected, request_id=request_id)
-        return await self._ask(asked)
+        return await self._enter(asked)
 
     async def act_all(
         self,
@@ -290,9 +290,6 @@ class Door:
         asked.needs = [*own, *asked.action.needs(caller)]
         asked.since = time.perf_counter()
         return asked
-
-    async def _ask(self, asked: Asked) -> Answer:
-        return await self._enter(asked)
 
     def _enter(self, asked: Asked) -> asyncio.Future[Answer]:
         """Queue an action for the writer; the future is its answer."""

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
+import asyncpg
 import httpx
 import msgspec
 import structlog
@@ -72,6 +73,16 @@ def plain_logs() -> None:
     structlog.configure(
         processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()]
     )
+
+
+async def past_the_house(owner_dsn: str, *statements: str) -> None:
+    """Run statements as the owner of the tables, who may do what the service may not."""
+    owner = await asyncpg.connect(owner_dsn)
+    try:
+        for statement in statements:
+            await owner.execute(statement)
+    finally:
+        await owner.close()
 
 
 class _Arranging(Db):

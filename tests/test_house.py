@@ -21,7 +21,6 @@ import asyncpg
 import httpx
 import msgspec
 import pytest
-from conftest import REPOSITORY, Database
 
 from service import clock, log
 from service.db import DatabaseUnavailable, Db, Embedded, MigrationError, Tx, migrate, schema_state
@@ -29,6 +28,7 @@ from service.db.checksums import complaints
 from service.db.migrations import digests, migration_files
 from service.db.named import Queries
 from service.settings import Settings, SettingsError
+from tests.conftest import REPOSITORY, Database
 from tests.kit import House, plain_logs
 
 STATEMENTS = sorted((REPOSITORY / "service").rglob("*.sql"))

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
 from service.action import actions
 from service.app import create_app
@@ -14,6 +13,7 @@ from service.db import DatabaseUnavailable, Db
 from service.errors import Code
 from service.policy import Policy, PolicyError
 from service.settings import Settings
+from tests.conftest import REPOSITORY
 from tests.kit import POLICIES, House
 
 #: Files that are long on purpose. A file that has become shorter leaves the list.

@@ -7,9 +7,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from conftest import REPOSITORY, Database
 
 from service.action import actions
+from tests.conftest import REPOSITORY, Database
 from tests.kit import House
 
 pytestmark = pytest.mark.anyio

@@ -1,12 +1,11 @@
 """S017: the state is rebuilt from its records, and the look that says so notices what it is there to notice."""
 
-import asyncpg
 import pytest
-from conftest import Database
 
 from service.action import actions
 from tests import rebuilding
-from tests.kit import House
+from tests.conftest import Database
+from tests.kit import House, past_the_house
 from tests.rebuilding.facts import TELLS
 
 pytestmark = pytest.mark.anyio
@@ -63,12 +62,11 @@ async def test_what_the_records_do_not_tell_is_named(
 ) -> None:
     """S017: a fact that the records do not tell, one that they tell otherwise, and a table nobody rebuilds are named."""
     assert await rebuilt(day) == []
-    owner = await asyncpg.connect(database.owner_dsn)
-    try:
-        await owner.execute("ALTER TABLE record DISABLE TRIGGER ALL; ALTER TABLE edition DISABLE TRIGGER ALL")
-        await owner.execute(breaking)
-    finally:
-        await owner.close()
+    await past_the_house(
+        database.owner_dsn,
+        "ALTER TABLE record DISABLE TRIGGER ALL; ALTER TABLE edition DISABLE TRIGGER ALL",
+        breaking,
+    )
     found = await rebuilt(day)
     assert any(fault in one for one in found), found
 

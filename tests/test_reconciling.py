@@ -1,11 +1,10 @@
 """The look through the database after each test notices what it is there to notice."""
 
-import asyncpg
 import pytest
-from conftest import Database
 
 from tests import reconciling
-from tests.kit import House
+from tests.conftest import Database
+from tests.kit import House, past_the_house
 
 pytestmark = pytest.mark.anyio
 
@@ -52,12 +51,7 @@ async def test_what_does_not_fit_is_named(
     muting = {"person_id": "dan", "seconds": 60, "reason": "spam", "note": "again and again"}
     await house.do("ann", "POST", "/v1/groups/g/mutes", muting)
     await house.reconcile()
-    owner = await asyncpg.connect(database.owner_dsn)
-    try:
-        await owner.execute("ALTER TABLE record DISABLE TRIGGER ALL")
-        await owner.execute(breaking)
-    finally:
-        await owner.close()
+    await past_the_house(database.owner_dsn, "ALTER TABLE record DISABLE TRIGGER ALL", breaking)
     async with house.db.read(snapshot=True) as reader:
         found = await reconciling.faults(reader, house.app.state["keys"])
     assert any(fault in one for one in found), found
@@ -85,12 +79,7 @@ async def test_what_does_not_fit_in_the_log_is_named(
     await house.do("ann", "POST", "/v1/groups/g/mutes", {"person_id": "dan", "seconds": 60, "reason": "spam"})
     await house.publish()
     await house.reconcile()
-    owner = await asyncpg.connect(database.owner_dsn)
-    try:
-        await owner.execute("ALTER TABLE log_entry DISABLE TRIGGER ALL")
-        await owner.execute(breaking)
-    finally:
-        await owner.close()
+    await past_the_house(database.owner_dsn, "ALTER TABLE log_entry DISABLE TRIGGER ALL", breaking)
     async with house.db.read(snapshot=True) as reader:
         found = await reconciling.faults(reader, house.app.state["keys"])
     assert any(fault in one for one in found), found

@@ -7,7 +7,8 @@ from collections import defaultdict
 from functools import cache
 
 import pytest
-from conftest import REPOSITORY
+
+from tests.conftest import REPOSITORY
 
 #: The rules this house speaks of so far. A rule of these ranges is shown by a test, or the table says what it waits for.
 RULES = [

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -56,12 +56,13 @@ class Evaluation(msgspec.Struct, frozen=True):
     context: dict[str, Any] = {}
 
 
+Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
+
+
 class Options(msgspec.Struct, frozen=True):
     """Whether the answers end with the first denial or the first permit."""
 
-    evaluations_semantic: Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"] = (
-        "execute_all"
-    )
+    evaluations_semantic: Semantic = "execute_all"
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -135,7 +136,6 @@ _PARTS: dict[str, Any] = {
     "context": _ANY,
 }
 _REQUIRED = ["subject", "action", "resource"]
-_SEMANTICS = ["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 _MUTE = {"name": "group.mute", "properties": {"person_id": "dan", "seconds": 3600, "reason": "fraud"}}
 _BEN, _GROUP = {"type": "person", "id": "ben"}, {"type": "group", "id": "g"}
 _encode = msgspec.json.Encoder().encode
@@ -182,7 +182,9 @@ async def evaluate(request: Request[Any, Any, Any]) -> Response[bytes]:
                 "evaluations": {"type": "array", "items": {"type": "object", "properties": _PARTS}},
                 "options": {
                     "type": "object",
-                    "properties": {"evaluations_semantic": {"type": "string", "enum": _SEMANTICS}},
+                    "properties": {
+                        "evaluations_semantic": {"type": "string", "enum": list(get_args(Semantic))}
+                    },
                 },
             },
         },

@@ -8,6 +8,7 @@ killed leaves its lock to the kernel, so nothing has to be repaired afterwards.
 import fcntl
 import hashlib
 import importlib.util
+import logging
 import os
 import pwd
 import shlex
@@ -25,6 +26,8 @@ from typing import IO, Self
 from urllib.parse import quote
 
 import psutil
+
+_log = logging.getLogger("mandate.embedded")
 
 DATABASE = "mandate"
 START_SECONDS = 60
@@ -137,7 +140,12 @@ class Embedded:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-            _run(self._user, "pg_ctl", "-D", self._folder, "-w", "-t", STOP_SECONDS, "-m", "fast", "stop")
+            stopped = _run(
+                self._user, "pg_ctl", "-D", self._folder, "-w", "-t", STOP_SECONDS, "-m", "fast", "stop"
+            )
+            if stopped.returncode:
+                # Busy, it ends a little later; where its own user cannot reach the folder any more, not at all.
+                _log.warning("the embedded PostgreSQL in %s runs on: %s", self._folder, _last_line(stopped))
             if self._socket_folder != self._folder:
                 shutil.rmtree(self._socket_folder, ignore_errors=True)
 

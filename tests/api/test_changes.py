@@ -6,8 +6,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from conftest import Database
 
+from tests.conftest import Database
 from tests.kit import House
 
 pytestmark = pytest.mark.anyio

@@ -6,13 +6,13 @@ from typing import Any
 
 import asyncpg
 import pytest
-from conftest import Database
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.credit import Cause, CreditEntry, Folded, fold, level_of
 from service.domain.crediting import RecoverCredit
 from service.policy import Policy
+from tests.conftest import Database
 from tests.kit import MORNING, POLICIES, House
 
 pytestmark = pytest.mark.anyio

@@ -14,12 +14,12 @@ from typing import Any
 import asyncpg
 import pytest
 import structlog
-from conftest import Database
 
 from service import log
 from service.commands.trail_keys import begin_anew
 from service.trail.fields import SealError, open_sealed
 from tests.api.test_new_log import NEXT, settings
+from tests.conftest import Database
 from tests.kit import House, plain_logs
 from tests.taking import HOLD, agreed, body, export, hold, lines, release, verify
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from conftest import REPOSITORY, Database
 
 from service.domain.retention.purge import Purge
 from service.policy import check
+from tests.conftest import REPOSITORY, Database
 from tests.kit import House
 from tests.taking import HOLD, agreed, body, export, hold, lines, release, verify
 

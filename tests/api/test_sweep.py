@@ -6,12 +6,12 @@ from typing import Any
 
 import asyncpg
 import pytest
-from conftest import Database
 
 from service.caller import Caller
 from service.db import DatabaseUnavailable, Embedded
 from service.domain.groups.mutes import ExpireMute
 from service.sweep import DUE, Sweep
+from tests.conftest import Database
 from tests.kit import MORNING, House
 
 pytestmark = pytest.mark.anyio

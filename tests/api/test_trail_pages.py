@@ -8,11 +8,11 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from conftest import Database
 
 from service.commands.trail_keys import begin_anew
 from service.trail import reading
 from tests.api.test_new_log import NEXT, settings
+from tests.conftest import Database
 from tests.kit import House
 from tests.taking import agreed
 

@@ -5,9 +5,9 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from conftest import Database
 
 from service.policy import Policy
+from tests.conftest import Database
 from tests.kit import POLICIES, House
 
 pytestmark = pytest.mark.anyio

@@ -5,10 +5,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from conftest import Database
 
 from tests.api.test_accounts import VERIFIED, accept, run
 from tests.api.test_staff_and_keys import appointed
+from tests.conftest import Database
 from tests.kit import MORNING, House
 
 pytestmark = pytest.mark.anyio

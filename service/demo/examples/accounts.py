@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.demo.examples.asking import agrees, ask, scene
+from service.demo.examples.asking import agrees, ask, scene, verified_anew
 from service.demo.examples.groups import DAY
 from service.demo.names import KITCHEN
 from service.demo.step import Kept, Scene, at, verified
@@ -69,16 +69,6 @@ def _operators() -> Scene:
 def _kitchen() -> Scene:
     profile = {"name": "天天厨房新闻", "profile": "每日两菜"}
     offer = f"{KITCHEN}/transfer"
-    fresh = [
-        ask(
-            "im",
-            f"verifies {name}",
-            "PUT",
-            f"/v1/people/{name}/identity",
-            verified(name, "mobile", "id_document"),
-        )
-        for name in ("ann", "ben")
-    ]
     refusal = {"asked_record": Kept("asked"), "reason": "name_misleading"}
     return scene(
         "天天厨房在线: looked at, offered, kept",
@@ -98,7 +88,7 @@ def _kitchen() -> Scene:
             ask("cl", "refuses", "POST", f"{KITCHEN}/profile/refusal", refusal),
             ask("ann", "reads why", "GET", "/v1/notices", keeps={"notice": "items.0.notice_id"}),
             ask("ann", "reads it whole", "GET", "/v1/notices/$notice"),
-            *fresh,
+            *verified_anew("ann", "ben"),
             ask("ann", "offers it", "POST", offer, {"operator_id": "rival"}),
             ask("ben", "declines", "POST", f"{offer}/declination", {}),
             ask("ann", "offers it again", "POST", offer, {"operator_id": "rival"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.demo.examples.asking import ask, scene
+from service.demo.examples.asking import ask, scene, verified_anew
 from service.demo.step import Kept, Scene, at, reference, verified
 
 R, Q = "/v1/groups/r", "/v1/groups/q"
@@ -112,22 +112,12 @@ def _facts() -> Scene:
 
 def _owners() -> Scene:
     offer, answer = f"{R}/transfer", {"person_id": "ben", "old_owner_becomes": "admin"}
-    fresh = [
-        ask(
-            "im",
-            f"verifies {name}",
-            "PUT",
-            f"/v1/people/{name}/identity",
-            verified(name, "mobile", "id_document"),
-        )
-        for name in ("ann", "ben")
-    ]
     founding = {"group_id": "q", "name": "河边晨跑", "class": "interest", "capacity": 50, "join_mode": "open"}
     return scene(
         "Groups r and q: who is to own them",
         at("13:15", DAY),
         [
-            *fresh,
+            *verified_anew("ann", "ben"),
             ask("ann", "offers r to ben", "POST", offer, answer),
             ask("ben", "declines", "POST", f"{offer}/declination", {}),
             ask("ann", "offers it again", "POST", offer, answer),

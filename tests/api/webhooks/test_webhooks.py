@@ -1,7 +1,6 @@
 """Effects posted to webhooks: in record order, none skipped, at least once, signed; whoever does not take them is told of."""
 
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,33 +16,14 @@ from tests.receiving import (
     Post,
     Receiver,
     failing,
-    in_a_closed_network,
     mute,
     operator,
     outbox,
     put,
-    receiving,
 )
 
 pytestmark = pytest.mark.anyio
 MONTH = 31 * 86_400
-
-
-@pytest.fixture
-async def house(database: Database, founded: Founded, tmp_path: Path) -> AsyncIterator[House]:
-    async with in_a_closed_network(database, founded, tmp_path) as house:
-        yield house
-
-
-@pytest.fixture
-async def receiver() -> Receiver:
-    return Receiver()
-
-
-@pytest.fixture
-async def url(receiver: Receiver) -> AsyncIterator[str]:
-    async with receiving(receiver) as url:
-        yield url
 
 
 # What is posted

@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -16,13 +15,12 @@ from service.watch import Watching
 from service.webhooks import Webhooks, sql
 from tests.api.test_changes import settled
 from tests.conftest import Database
-from tests.kit import Founded, House
+from tests.kit import House
 from tests.receiving import (
     Hook,
     Post,
     Receiver,
     failing,
-    in_a_closed_network,
     mute,
     operator,
     outbox,
@@ -31,23 +29,6 @@ from tests.receiving import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def house(database: Database, founded: Founded, tmp_path: Path) -> AsyncIterator[House]:
-    async with in_a_closed_network(database, founded, tmp_path) as house:
-        yield house
-
-
-@pytest.fixture
-async def receiver() -> Receiver:
-    return Receiver()
-
-
-@pytest.fixture
-async def url(receiver: Receiver) -> AsyncIterator[str]:
-    async with receiving(receiver) as url:
-        yield url
 
 
 async def test_whatever_is_not_taken_is_posted_again(
