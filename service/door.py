@@ -157,6 +157,14 @@ class Outcome(NamedTuple):
     refusal: Refusal | None
 
 
+class Done(NamedTuple):
+    """What a set came to: the answers, the records they speak of by id, and the subjects told by name."""
+
+    answers: dict[Asked, Answer]
+    records: Mapping[str, Written | bytes]
+    told: set[Subject]
+
+
 def request_of(action: Action, caller: Caller, key: str) -> Request:
     """Return what makes a request the same again: the caller's key id with the request key, and what was asked."""
     raw = key.encode()
@@ -346,7 +354,7 @@ class Door:
         """Run one set; what fails with it is run again one by one, so that only the culprit fails."""
         since = time.perf_counter()
         try:
-            answers, records, told = await self._chain.run(lambda tx: self._set(tx, chosen))
+            answers, told = await self._chain.run(lambda tx: self._set(tx, chosen), self._receipted)
         except DatabaseUnavailable as gone:
             self._fail(chosen, Refusal(Code.TRAIL_UNAVAILABLE, uncertain=gone.uncertain))
             return
@@ -377,32 +385,40 @@ class Door:
         self._named |= told
         self._watch.ran(acts=len(answers), seconds=time.perf_counter() - since, waiting=len(self._waiting))
         for asked in chosen:
-            answer = answers.get(id(asked))
+            answer = answers.get(asked)
             if answer is None:
                 asked.more = ()
                 self._waiting.append(asked)
             else:
-                self._deliver(asked, self._receipted(asked, answer, records))
+                self._deliver(asked, answer)
 
-    def _receipted(self, asked: Asked, answer: Answer, records: Mapping[str, Written | bytes]) -> Answer:
-        """The answer with the receipt of its record, once that is committed: a member more, the same bytes each time.
+    def _receipted(self, done: Done) -> tuple[dict[Asked, Answer], set[Subject]]:
+        """The answers with the receipts of their records: a member more, the same bytes each time; and the subjects told.
 
-        Time keeps no receipts, so none is signed for it.
+        Signed while the set commits; none leaves before that. Time keeps no receipts, so none is signed for it.
         """
-        record = records.get(answer.record_id)
-        if record is None or self.receipts is None or asked.caller.kind == "sweep":
-            return answer
-        receipt = self.receipts.receipt(record) if isinstance(record, bytes) else self.receipts.of(record)
-        if receipt is None:
-            return answer
-        body = b'%b,"receipt":%b}' % (answer.body[:-1], receipt)
-        return msgspec.structs.replace(answer, body=body)
+        answers: dict[Asked, Answer] = {}
+        for asked, answer in done.answers.items():
+            record = done.records.get(answer.record_id)
+            receipt = None
+            if record is not None and self.receipts is not None and asked.caller.kind != "sweep":
+                receipt = (
+                    self.receipts.receipt(record) if isinstance(record, bytes) else self.receipts.of(record)
+                )
+            answers[asked] = (
+                answer
+                if receipt is None
+                else msgspec.structs.replace(answer, body=b'%b,"receipt":%b}' % (answer.body[:-1], receipt))
+            )
+        return answers, done.told
 
     async def _refuse_alone(self, asked: Asked, refusal: Refusal) -> None:
         """Record a refusal that only a constraint found."""
         try:
-            answers, records, _ = await self._chain.run(lambda tx: self._set(tx, [asked], refusal=refusal))
-            self._deliver(asked, self._receipted(asked, answers[id(asked)], records))
+            answers, _ = await self._chain.run(
+                lambda tx: self._set(tx, [asked], refusal=refusal), self._receipted
+            )
+            self._deliver(asked, answers[asked])
         except (DatabaseUnavailable, asyncpg.PostgresError):
             self._fail([asked], Refusal(Code.TRAIL_UNAVAILABLE))
 
@@ -435,22 +451,20 @@ class Door:
 
     # One set, one transaction
 
-    async def _set(
-        self, tx: Tx, chosen: Sequence[Asked], refusal: Refusal | None = None
-    ) -> tuple[dict[int, Answer], dict[str, Written | bytes], set[Subject]]:
-        """Run the set: the answers by the acts' identity, the records they speak of by id, the subjects told by name."""
+    async def _set(self, tx: Tx, chosen: Sequence[Asked], refusal: Refusal | None = None) -> Done:
+        """Run the set."""
         at = self._clock.now()
         policy = self._editions.at(at)
         facts = await self._look(tx, chosen, lock=True)
         answers = self._repeated(chosen, facts)
-        asked = self._apart([one for one in chosen if id(one) not in answers])
+        asked = self._apart([one for one in chosen if one not in answers])
         outcomes = [self._decide(one, facts, at, policy, refusal) for one in asked]
         outcomes = await self._propose(tx, outcomes)
         writes = await self._apply(tx, outcomes)
         entries: list[Entry] = []
         for outcome in outcomes:
             answer = self._answer(outcome)
-            answers[id(outcome.asked)] = answer
+            answers[outcome.asked] = answer
             if answer.record_id:
                 entries += self._entries(outcome, answer)
         records: dict[str, Written | bytes] = {}
@@ -462,16 +476,16 @@ class Door:
         ]:
             records |= await bodies(tx, again)
         self._forget(outcomes)
-        return answers, records, {subject for entry in entries for subject in entry.told}
+        return Done(answers, records, {subject for entry in entries for subject in entry.told})
 
-    def _repeated(self, chosen: Sequence[Asked], facts: Any) -> dict[int, Answer]:
+    def _repeated(self, chosen: Sequence[Asked], facts: Any) -> dict[Asked, Answer]:
         """Answer again what was asked before (S010)."""
-        answers: dict[int, Answer] = {}
+        answers: dict[Asked, Answer] = {}
         for asked in chosen:
             request = asked.request
             first = None if request is None else facts[FirstAnswer][request.key,]
             if request is not None and first is not None:
-                answers[id(asked)] = (
+                answers[asked] = (
                     Answer(first.status, first.answer, _told(first.answer), outcome="repeated")
                     if first.asked == request.asked
                     else _unrecorded(Refusal(Code.REQUEST_KEY_REUSED))

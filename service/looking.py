@@ -94,13 +94,16 @@ async def look_for(db: Any, wanted: Sequence[Need], facts: Facts, *, lock: bool)
         # One mode for the whole kind: a share and an exclusive lock in two statements could wait for each other.
         mode = "read" if not (lock and kind.locks) else "lock" if any(keys.values()) else kind.reading
         wanted_of[kind] = (kind, sorted(keys), mode)
-    # What is seen without a lock is seen as of the statement's beginning: so parts only once their subjects are locked.
     plain = [kind for kind in kinds if kind.look.__func__ is Row.look.__func__]
-    first = [kind for kind in plain if kind.locks and not kind.only] if lock else plain
+    # What is seen without a lock is seen as of the statement's beginning: so parts come after their subjects, and are read
+    # again, now that these are locked, where something was committed meanwhile.
+    parts = [kind for kind in plain if kind.only or not kind.locks]
     found: dict[type[Any], Any] = {}
-    for together in (first, [kind for kind in plain if kind not in first]):
-        if together:
-            found |= await look_at(db, [wanted_of[kind] for kind in together])
+    if plain:
+        subjects = [kind for kind in plain if kind not in parts]
+        found, same = await look_at(db, [wanted_of[kind] for kind in (*subjects, *parts)])
+        if parts and not same:
+            found |= (await look_at(db, [wanted_of[kind] for kind in parts]))[0]
     for kind in kinds:
         if kind not in found:
             _, keys, mode = wanted_of[kind]

@@ -100,7 +100,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
     ) -> Mapping[tuple[str, ...], Self]:
         """Read the rows of `keys`, locked as `lock` says (`read`, `share`, `lock`), in the order given."""
-        return (await look_at(db, [(cls, keys, lock)]))[cls]
+        return (await look_at(db, [(cls, keys, lock)]))[0][cls]
 
     @classmethod
     def from_record(cls, record: Any) -> Self:
@@ -142,21 +142,27 @@ Wanted = tuple[type[Row], Sequence[tuple[Any, ...]], str]
 """A kind of rows, their keys, and how they are locked: `read`, `share`, `lock`."""
 
 
-async def look_at(db: Any, wanted: Sequence[Wanted]) -> dict[type[Any], dict[tuple[Any, ...], Any]]:
+async def look_at(
+    db: Any, wanted: Sequence[Wanted]
+) -> tuple[dict[type[Any], dict[tuple[Any, ...], Any]], bool]:
     """Read rows of several kinds in one statement, locked kind by kind in the order given.
 
     All of them are seen as they were when the statement began, but for those that it locks: these are seen as they are
-    once the lock is held.
+    once the lock is held. The second answer is whether that is the same, because nothing was committed meanwhile.
     """
     statement = _joined(tuple((kind, lock) for kind, _, lock in wanted))
     keys = [list(column) for _, rows, _ in wanted for column in zip(*rows, strict=True)]
     found: dict[type[Any], dict[tuple[Any, ...], Any]] = {kind: {} for kind, _, _ in wanted}
     kinds = [(kind, kind.look_key or kind.key, found[kind]) for kind, _, _ in wanted]
+    same = True
     for place, record in await db.fetch(statement, *keys):
+        if place < 0:
+            (same,) = record
+            continue
         kind, names, rows = kinds[place]
         row = kind.from_record(record)
         rows[tuple([getattr(row, name) for name in names])] = row
-    return found
+    return found, same
 
 
 @cache
@@ -169,6 +175,9 @@ def _joined(wanted: tuple[tuple[type[Row], str], ...]) -> str:
         keys = {f"key{i}": f"${number + i + 1}::{array}" for i, array in enumerate(kind._keys)}  # noqa: SLF001
         number += len(keys)
         parts.append(f"SELECT {place}, ROW({statements['columns']}) {statements[lock].format(**keys)}")
+    if any(lock != "read" for _, lock in wanted):
+        # Last, when all locks are held.
+        parts.append("SELECT -1, ROW(undisturbed(pg_current_snapshot()))")
     return " UNION ALL ".join(parts)
 
 

@@ -305,7 +305,7 @@ async def test_a_lost_race_is_run_again(database: Database):
             await tx.execute("UPDATE row SET n = n + 1 WHERE id = $1", second)
 
         chain = db.chain()
-        await chain.run(work)
+        await chain.run(work, lambda _: None)
         await chain.rest()
 
     await asyncio.gather(add(1, 2), add(2, 1))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 ACQUIRE_SECONDS = 5.0
 """How long a caller waits for a free connection before it is told that the database is unavailable."""
@@ -229,19 +230,21 @@ class Chain:
         """Whether no transaction is open."""
         return self._connection is None
 
-    async def run(self, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 4) -> T:
+    async def run(
+        self, work: Callable[[Tx], Awaitable[T]], meanwhile: Callable[[T], U], *, attempts: int = 4
+    ) -> U:
         """Run `work` in a transaction, and again, up to `attempts` times, when it lost a race with another one.
 
-        Retried are serialization failures, deadlocks and plans made stale by a migration; each time `work` starts
+        Returns what `meanwhile` makes of its result while COMMIT is on its way; nobody sees that if the commit fails. Retried are serialization failures, deadlocks and plans made stale by a migration; each time `work` starts
         from nothing, so it must keep nothing from a failed attempt. The last error is raised as it is.
         Raises DatabaseUnavailable, `uncertain` when the database is lost during COMMIT.
         """
         for attempt in range(1, attempts):
             try:
-                return await self._once(work)
+                return await self._once(work, meanwhile)
             except _AGAIN:
                 await asyncio.sleep(random.uniform(0.001, 0.010) * 2**attempt)  # noqa: S311  spreads the crowd
-        return await self._once(work)
+        return await self._once(work, meanwhile)
 
     async def rest(self) -> None:
         """Give the connection back, without a transaction."""
@@ -254,12 +257,18 @@ class Chain:
         with suppress(*_GONE, asyncpg.InterfaceError):
             await self._pool.release(connection)
 
-    async def _once(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+    async def _once(self, work: Callable[[Tx], Awaitable[T]], meanwhile: Callable[[T], U]) -> U:
         connection = await self._begun()
         try:
-            done = await work(Tx(connection))
+            worked = await work(Tx(connection))
             with _translated(uncertain=True):
-                await connection.execute("COMMIT AND CHAIN")
+                commit = asyncio.ensure_future(connection.execute("COMMIT AND CHAIN"))
+                # One turn of the loop sends it.
+                await asyncio.sleep(0)
+                try:
+                    done = meanwhile(worked)
+                finally:
+                    await commit
         except BaseException:
             await self.rest()
             raise

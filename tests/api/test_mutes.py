@@ -7,11 +7,13 @@ from itertools import count
 from typing import Any
 from urllib.parse import urlencode
 
+import asyncpg
 import httpx
 import pytest
 
 from service.app import create_app
 from service.domain.groups.mutes import ExpireMute
+from tests.conftest import Database
 from tests.kit import House
 
 pytestmark = pytest.mark.anyio
@@ -267,6 +269,39 @@ async def test_two_processes_muting_one_person_leave_one_open_mute(group: House)
         )
     assert sorted(answer.status_code for answer in ends) == [200] + [409] * 9
     assert len(await group.effects("group.unmuted")) == 1
+
+
+async def test_who_waited_for_the_group_sees_what_was_done_to_it_meanwhile(
+    group: House, database: Database
+) -> None:
+    """S001, S034: an admin's mute that waits in one process for his own dismissal in another is a plain member's."""
+    holder = await asyncpg.connect(database.service_dsn)
+    try:
+        async with second_process(group) as other:
+            held = holder.transaction()
+            await held.start()
+            await holder.fetchval("SELECT 1 FROM groups WHERE group_id = 'g' FOR UPDATE")
+            dismissal = asyncio.create_task(other.ask("ann", "DELETE", "/v1/groups/g/admins/ben", {}))
+            await waiting(holder, 1)
+            muting = asyncio.create_task(mute(group, "ben", "dan", 3600))
+            await waiting(holder, 2)
+            await held.rollback()
+            assert (await dismissal).status_code == 200
+            refused = await muting
+    finally:
+        await holder.close()
+    assert (refused.status_code, refused.json()["rule"]) == (403, "none")
+    assert await open_mutes(group) == []
+
+
+async def waiting(holder: asyncpg.Connection, number: int) -> None:
+    """Until so many wait for a lock in this database."""
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    for _ in range(150):
+        if await holder.fetchval(asked) >= number:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{number} never waited for a lock at once")
 
 
 async def test_a_hot_group_takes_many_mutes_at_once(house: House) -> None:
