@@ -89,7 +89,7 @@ class Because(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to one question: true where the act would be done or proposed."""
+    """The answer to one question: true only where the act would be done, by this alone."""
 
     decision: bool
     context: Because
@@ -159,8 +159,8 @@ async def evaluate(request: Request[Any, Any, Any]) -> Response[bytes]:
     `action.name` is the name of an act, `action.properties` are its members, and the resource is one more: its id is the member
     named by its type, `group_id` for `group` (`subject_type` and `subject_id` where an act has these). A backend's key asks for
     any person (`type` `person`), and every key for its own holder (`backend`, `staff` or `regulator`, and his id); another
-    subject is `key_scope`. Unknown members are ignored. A denial is 200 with `decision` false; true may also mean that the
-    act would be proposed: `context.outcome` tells.
+    subject is `key_scope`. Unknown members are ignored. A denial is 200 with `decision` false; so is an act that would
+    only be proposed, since who enforces a decision must not do what others have yet to agree to: `context.outcome` tells.
     """
     caller, body = await _asked(request)
     question = _question(request.app.state.checked, caller, body, {}, "")
@@ -331,7 +331,6 @@ async def _decide(request: Request[Any, Any, Any], question: _Question) -> Decis
     answer = checked.answer
     if answer.code == Code.KEY_INVALID:
         raise Refusal(Code.KEY_INVALID)
-    refused = answer.status >= 400
     because = Because(
         outcome=answer.outcome,
         status=answer.status,
@@ -339,9 +338,9 @@ async def _decide(request: Request[Any, Any, Any], question: _Question) -> Decis
         rule=answer.rule,
         edition=checked.edition,
         at=instant_text(checked.at),
-        refusal=msgspec.Raw(answer.body) if refused else msgspec.UNSET,
+        refusal=msgspec.Raw(answer.body) if answer.outcome == "refused" else msgspec.UNSET,
     )
-    return Decision(decision=not refused, context=because)
+    return Decision(decision=answer.outcome == "done", context=because)
 
 
 def _at_fault(refusal: Refusal) -> Decision:
