@@ -22,8 +22,9 @@ from service.api.documentation import documented
 from service.api.problems import response_of
 from service.caller import Caller
 from service.clock import truncated
-from service.door import Answer, Door
+from service.door import Door
 from service.errors import Code, Refusal
+from service.outcome import Answer
 from service.trail.writing import clean_text
 
 T = TypeVar("T")

@@ -23,8 +23,9 @@ from service.api.acting import (
 from service.api.callers import Callers
 from service.api.documentation import refuses, shows
 from service.api.problems import JSON
-from service.door import Answer, Door
+from service.door import Door
 from service.errors import Code, Problem, Refusal, problem
+from service.outcome import Answer
 
 EXPECTED = "expected_version"
 """Member of an item, beside those of its action: the version its subject must have (S012)."""

@@ -15,8 +15,9 @@ from service.api.documentation import refuses, shows
 from service.api.lane import HOT
 from service.api.problems import JSON
 from service.clock import instant_text
-from service.door import Checked, Door
+from service.door import Door
 from service.errors import Code, Refusal
+from service.outcome import Checked
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

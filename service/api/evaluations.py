@@ -25,8 +25,9 @@ from service.api.lane import HOT
 from service.api.problems import JSON
 from service.caller import Caller
 from service.clock import instant_text
-from service.door import Checked, Door
+from service.door import Door
 from service.errors import Code, Refusal, problem
+from service.outcome import Checked
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _ONE, _MANY = "/access/v1/evaluation", "/access/v1/evaluations"

@@ -11,9 +11,9 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from service.db import DatabaseUnavailable
-from service.door import Answer
 from service.errors import Code, Refusal, problem
 from service.log import trace
+from service.outcome import Answer
 from service.trail.kept import Damaged
 
 JSON = "application/json"

@@ -298,7 +298,7 @@ async def waiting(holder: asyncpg.Connection, number: int) -> None:
     """Until so many wait for a lock in this database."""
     asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     for _ in range(150):
-        if await holder.fetchval(asked) >= number:
+        if (await holder.fetchval(asked) or 0) >= number:
             return
         await asyncio.sleep(0.01)
     raise AssertionError(f"{number} never waited for a lock at once")

@@ -247,7 +247,7 @@ async def test_automation_accepts_no_such_name_whatever_the_lines_say(
     files["rules.csv"] += line
     loose = Policy.from_files(files)
     await alike(sunrise, "北京公安之窗")
-    sunrise.app.state.door._editions = type("Editions", (), {"at": lambda _, __: loose})()
+    sunrise.app.state.door._sets._editions = type("Editions", (), {"at": lambda _, __: loose})()
     answer = await sunrise.app.state.door.act(
         AcceptAccount(account_id="b", compared_with=[]), caller=Caller(kind="backend")
     )

@@ -157,10 +157,10 @@ async def test_a_rolled_back_set_does_not_count_as_told(group: House) -> None:
     """S001: what a failed set would have told is told by the next one."""
     async with group.db.transaction() as tx:
         await tx.execute("DELETE FROM request_key")
-    broken = group.app.state.door._keys
-    group.app.state.door._keys = None
+    broken = group.app.state.door._sets._keys
+    group.app.state.door._sets._keys = None
     assert (await mute(group, "ben", "dan")).status_code == 503
-    group.app.state.door._keys = broken
+    group.app.state.door._sets._keys = broken
     assert (await mute(group, "ben", "dan")).status_code == 200
     [item] = (await group.do("au", "GET", "/v1/trails/person/dan" + WHY))["items"]
     assert item["by"]["who"] == {"type": "person", "id": "ben"}

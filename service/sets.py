@@ -1,0 +1,266 @@
+"""One set of actions in one transaction: look -> decide -> apply -> record (design.md section 3). Only the door runs it.
+
+If we crash before COMMIT nothing has happened; if we crash after it, the caller who asks again under his request key gets
+the first answer (S010).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from service.action import Action, Change, Situation, Stand, Subject, action_name
+from service.caller import Standing
+from service.clock import Clock, instant_text
+from service.db import Reader, Tx, queries
+from service.decide import judge
+from service.domain import approvals
+from service.domain.keys import ApiKey, contains
+from service.errors import Code, Refusal
+from service.looking import Facts, look_for
+from service.outcome import Answer, Asked, Checked, Done, Outcome, answered, entries_of, told, unrecorded
+from service.policy import Policy
+from service.rows import Row
+from service.trail.append import Entry, FirstAnswer, append, bodies
+from service.trail.keys import TrailKeys
+from service.trail.writing import Written, uuid7
+
+sql = queries(__file__)
+
+#: Looks of one act at most: what it needs, twice what that leads to, and one before them all where it is a yes to a proposal.
+_ROUNDS = 4
+#: So many subjects are remembered as told (`subject_name`).
+_NAMED = 200_000
+_NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+class Editions(Protocol):
+    """Which policy is in force."""
+
+    def at(self, instant: dt.datetime) -> Policy:
+        """Return the edition in force at `instant`."""
+        ...
+
+
+class Sets:
+    """Carries out sets of actions, each in a transaction of who calls."""
+
+    def __init__(self, *, editions: Editions, keys: TrailKeys, clock: Clock) -> None:
+        self._editions = editions
+        self._keys = keys
+        self._clock = clock
+        self._named: set[Subject] = set()
+
+    async def run(self, tx: Tx, chosen: Sequence[Asked], refusal: Refusal | None = None) -> Done:
+        """Carry out the set; whom the answers leave out goes in a later one. `refusal`: what a constraint said of a lone act."""
+        at = self._clock.now()
+        policy = self._editions.at(at)
+        facts = await self._look(tx, chosen, lock=True)
+        answers = self._repeated(chosen, facts)
+        asked = self._apart([one for one in chosen if one not in answers])
+        outcomes = [self._decide(one, facts, at, policy, refusal) for one in asked]
+        outcomes = await self._propose(tx, outcomes)
+        writes = await self._apply(tx, outcomes)
+        entries: list[Entry] = []
+        for outcome in outcomes:
+            answer = answered(outcome)
+            answers[outcome.asked] = answer
+            if answer.record_id:
+                entries += entries_of(outcome, answer, self._named)
+        records: dict[str, Written | bytes] = {}
+        if entries:
+            made = await append(tx, entries, self._keys, at=at, edition=policy.edition, writes=writes)
+            records.update((one.id, one) for one in made)
+        if again := [
+            one.record_id for one in answers.values() if one.record_id and one.record_id not in records
+        ]:
+            records |= await bodies(tx, again)
+        self._forget(outcomes)
+        return Done(answers, records, {subject for entry in entries for subject in entry.told})
+
+    def committed(self, told: set[Subject]) -> None:
+        """Remember whom the records of a committed set told by name, so that no later one does again."""
+        if len(self._named) > _NAMED:
+            # Telling a name again only costs a row's look.
+            self._named.clear()
+        self._named |= told
+
+    async def check(self, db: Reader, asked: Sequence[Asked]) -> list[Checked]:
+        """Answer a set of checks, all as of one instant; none knows of the others."""
+        at = self._clock.now()
+        policy = self._editions.at(at)
+        facts = await self._look(db, asked, lock=False)
+        outcomes = [(await self._propose(db, [self._decide(one, facts, at, policy)]))[0] for one in asked]
+        checked: list[Checked] = []
+        for outcome in outcomes:
+            answer = answered(outcome, dry=True)
+            hidden = answer.code in {Code.UNKNOWN.value, Code.KEY_INVALID.value, Code.KEY_SCOPE.value}
+            checked.append(Checked(answer, at, policy.edition, None if hidden else outcome.stand))
+        return checked
+
+    def _repeated(self, chosen: Sequence[Asked], facts: Any) -> dict[Asked, Answer]:
+        """Answer again what was asked before (S010)."""
+        answers: dict[Asked, Answer] = {}
+        for asked in chosen:
+            request = asked.request
+            first = None if request is None else facts[FirstAnswer][request.key,]
+            if request is not None and first is not None:
+                answers[asked] = (
+                    Answer(first.status, first.answer, told(first.answer), outcome="repeated")
+                    if first.asked == request.asked
+                    else unrecorded(Refusal(Code.REQUEST_KEY_REUSED))
+                )
+        return answers
+
+    async def _look(self, db: Any, asked: Sequence[Asked], *, lock: bool) -> Facts:
+        """Lock and read every row that is needed, in the order of locks."""
+        facts: Facts = {}
+        wanted = [need for one in asked for need in one.needs]
+        for _ in range(_ROUNDS):
+            await look_for(db, wanted, facts, lock=lock)
+            wanted = []
+            for one in asked:
+                if type(one.action).more is Action.more:
+                    continue
+                here = Situation(caller=one.caller, at=_NEVER, record_id="", policy=None, facts=facts)  # type: ignore[arg-type]
+                known = {(need.kind, need.key) for need in (*one.needs, *one.more)}
+                try:
+                    found = [need for need in one.action.more(here) if (need.kind, need.key) not in known]
+                except Refusal:
+                    continue
+                one.more = [*one.more, *found]
+                wanted += found
+            if not wanted:
+                break
+        return facts
+
+    def _apart(self, asked: Sequence[Asked]) -> list[Asked]:
+        """Leave for the next set what turned out, on looking, to touch a row that another of this set changes."""
+        if not any(one.more for one in asked):
+            return list(asked)
+        taken: dict[Any, bool] = {}
+        together: list[Asked] = []
+        for one in asked:
+            touches = one.touches()
+            if any(what in taken and (writes or taken[what]) for what, writes in touches):
+                continue
+            together.append(one)
+            for what, writes in touches:
+                taken[what] = taken.get(what, False) or writes
+        return together
+
+    def _decide(
+        self, asked: Asked, facts: Any, at: dt.datetime, policy: Policy, refusal: Refusal | None = None
+    ) -> Outcome:
+        here = Situation(
+            caller=asked.caller,
+            at=at,
+            record_id=uuid7(int(at.timestamp() * 1_000_000)),
+            policy=policy,
+            facts=facts,
+        )
+        stand: Stand | None = None
+        try:
+            asked.action.form(policy)
+            key = self._admit(asked, here)
+            stand = asked.action.stand(here)
+            if key is not None:
+                self._within_scope(asked, key, stand)
+            if stand.gone is not None:
+                unseen = stand.private and stand.standings == (Standing.STRANGER,)
+                raise Refusal(Code.UNKNOWN if unseen else stand.gone)
+            self._expected(asked, stand)
+            if refusal is not None:
+                raise refusal
+            return Outcome(asked, here, stand, judge(asked.action, here, stand), None)
+        except Refusal as no:
+            return Outcome(asked, here, stand, None, no)
+
+    def _admit(self, asked: Asked, here: Situation) -> ApiKey | None:
+        """The caller's key, valid at this instant (S003). Raises Refusal `key_invalid`."""
+        if not asked.caller.key_id:
+            return None
+        key = here.find(ApiKey, asked.caller.key_id)
+        if key is None or not key.holds(here.at):
+            raise Refusal(Code.KEY_INVALID)
+        return key
+
+    def _within_scope(self, asked: Asked, key: ApiKey, stand: Stand) -> None:
+        family = action_name(asked.action).split(".", 1)[0]
+        if key.families and family not in key.families:
+            raise Refusal(Code.KEY_SCOPE, lacks="family", family=family)
+        if key.tiers and stand.tier is not None and stand.tier not in key.tiers:
+            raise Refusal(Code.KEY_SCOPE, lacks="tier", tier=stand.tier)
+        if asked.action.scoped:
+            return
+        if key.jurisdictions and not any(contains(one, stand.jurisdiction) for one in key.jurisdictions):
+            raise Refusal(Code.KEY_SCOPE, lacks="jurisdiction", jurisdiction=stand.jurisdiction)
+
+    def _expected(self, asked: Asked, stand: Stand) -> None:
+        if asked.expected is None:
+            if asked.action.demands_version:
+                raise Refusal(Code.VERSION_REQUIRED)
+        elif stand.version is not None and asked.expected != stand.version:
+            raise Refusal(Code.VERSION_STALE, version=stand.version)
+
+    async def _propose(self, tx: Any, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Turn acts that need more people into proposals; a second one for the same act waits for nobody."""
+        proposals = [one for one in outcomes if one.judged is not None and one.judged.persons > 1]
+        if not proposals:
+            return list(outcomes)
+        targets = {id(one): one.asked.action.target(one.here) for one in proposals}
+        rows = await sql.open_approvals(
+            tx,
+            actions=[action_name(one.asked.action) for one in proposals],
+            types=[targets[id(one)].type for one in proposals],
+            ids=[targets[id(one)].id for one in proposals],
+        )
+        open_now = {tuple(row) for row in rows}
+        result: list[Outcome] = []
+        for one in outcomes:
+            if one.judged is None or one.judged.persons <= 1:
+                result.append(one)
+                continue
+            target = targets[id(one)]
+            if (action_name(one.asked.action), target.type, target.id) in open_now:
+                result.append(one._replace(judged=None, refusal=Refusal(Code.APPROVAL_PENDING)))
+                continue
+            open_now.add((action_name(one.asked.action), target.type, target.id))
+            approval = approvals.propose(one.asked.action, one.here, one.judged.stand, one.judged.persons)
+            ends = instant_text(approval.expires_at)
+            change = Change(
+                writes=[approval],
+                after={"persons": one.judged.persons, "digest": approval.digest, "until": ends},
+                about=one.judged.change.about,
+                links=one.judged.change.links,
+                result={
+                    "approval_id": approval.approval_id,
+                    "persons_needed": approval.persons_needed,
+                    "expires_at": ends,
+                    "digest": approval.digest,
+                },
+            )
+            result.append(one._replace(judged=one.judged._replace(change=change)))
+        return result
+
+    async def _apply(self, tx: Tx, outcomes: Sequence[Outcome]) -> dict[type[Row], list[Any]]:
+        """Write what is more than rows of a table; return the rows, which are written together with the records."""
+        writes: dict[type[Any], list[Any]] = {}
+        for outcome in outcomes:
+            if outcome.judged is not None:
+                for write in outcome.judged.change.writes:
+                    writes.setdefault(type(write), []).append(write)
+        plain: dict[str, type[Row]] = {}
+        for kind, rows in writes.items():
+            if getattr(kind.apply, "__func__", None) is Row.apply.__func__ and kind.table not in plain:
+                plain[kind.table] = kind
+            else:
+                await kind.apply(tx, rows)
+        return {kind: writes[kind] for kind in plain.values()}
+
+    def _forget(self, outcomes: Sequence[Outcome]) -> None:
+        """Drop from memory the keys that these acts deleted; were they rolled back, the next look unwraps them again."""
+        for outcome in outcomes:
+            for subject in outcome.judged.change.forgets if outcome.judged is not None else ():
+                self._keys.keyring.forget(tag=self._keys.tag(subject.type, subject.id))
