@@ -112,6 +112,7 @@ class Door:
         self._waiting: deque[Asked] = deque()
         self._checks: Gather[Asked, Checked] = Gather(self._check, set_limit)
         self._wake = asyncio.Event()
+        # So many wake the writer; so many it hopes for; so many sets it still goes without waiting.
         self._enough = 1
         self._hoped = 0
         self._alone = 0

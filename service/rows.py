@@ -167,7 +167,10 @@ async def look_at(
 
 @cache
 def _joined(wanted: tuple[tuple[type[Row], str], ...]) -> str:
-    """The statement for these kinds: a row is the place of its kind and its columns. Appended parts run one after another."""
+    """The statement for these kinds: a row is the place of its kind and its columns. Appended parts run one after another.
+
+    Where it locks, a row with place -1 says whether nothing was committed since it began.
+    """
     parts: list[str] = []
     number = 0
     for place, (kind, lock) in enumerate(wanted):

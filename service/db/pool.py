@@ -235,8 +235,9 @@ class Chain:
     ) -> U:
         """Run `work` in a transaction, and again, up to `attempts` times, when it lost a race with another one.
 
-        Returns what `meanwhile` makes of its result while COMMIT is on its way; nobody sees that if the commit fails. Retried are serialization failures, deadlocks and plans made stale by a migration; each time `work` starts
-        from nothing, so it must keep nothing from a failed attempt. The last error is raised as it is.
+        Returns what `meanwhile` makes of its result while COMMIT is on its way; if that fails, nobody sees it. Retried are
+        serialization failures, deadlocks and plans made stale by a migration; each time `work` starts from nothing, so it
+        must keep nothing from a failed attempt. The last error is raised as it is.
         Raises DatabaseUnavailable, `uncertain` when the database is lost during COMMIT.
         """
         for attempt in range(1, attempts):
