@@ -18,7 +18,6 @@ import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from service.webhooks import FAMILIES
-from tests.api.test_changes import settled
 from tests.conftest import REPOSITORY, Database
 from tests.kit import Founded, House
 from tests.receiving import Post, Receiver, in_a_closed_network, receiving
@@ -228,7 +227,6 @@ async def test_two_processes_share_the_work_and_double_nothing(placed: Placed) -
             await until(lambda: sum(len(p.events) for p in receiver.posts) >= 162)
             other.terminate()
             assert await asyncio.to_thread(other.wait, 10) == 0
-    await settled(placed.house)
     async with placed.house.db.read() as db:
         wanted = [
             f"{row['rid']}.{row['id']}" for row in await db.fetch("SELECT id, rid FROM outbox ORDER BY id")

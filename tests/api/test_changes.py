@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.outbox import Outbox
 from tests.conftest import Database
 from tests.kit import House
 
@@ -30,16 +31,17 @@ async def changes(house: House, after: str | None = None, limit: int = 100) -> d
     return await house.do("im", "GET", "/v1/changes" + query)
 
 
-async def settled(house: House) -> None:
-    """Wait until every transaction of the server that has begun by now has ended: other tests' hold effects back too."""
+async def settled(house: House, outbox: Outbox | None = None) -> None:
+    """Wait until the house, or this reader of its effects, knows that all there are now are settled.
+
+    Transactions of other tests hold them back too.
+    """
+    async with house.db.read() as db:
+        newest = await db.fetchval("SELECT coalesce(max(id), 0) FROM outbox")
+    reader = outbox or house.app.state.outbox
     async with asyncio.timeout(20):
-        async with house.db.read() as db:
-            mark = await db.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
-        ended = 0
-        while ended < mark:
+        while await reader.settled() < newest:  # noqa: ASYNC110  what is waited for is PostgreSQL's
             await asyncio.sleep(0.01)
-            async with house.db.read() as db:
-                ended = await db.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
 
 async def test_pages_give_each_effect_once_and_in_order(group: House) -> None:

@@ -212,8 +212,10 @@ async def colleague(house: House) -> AsyncIterator[Webhooks]:
     """Another process's part in the work."""
     settings = house.app.state.settings
     keyring = house.app.state["keys"].keyring
+    outbox = Outbox(house.db)
+    await settled(house, outbox)
     other = Webhooks(
-        house.db, Outbox(house.db), keyring, Watching(), origin=settings.origin, private=settings.webhook_private
+        house.db, outbox, keyring, Watching(), origin=settings.origin, private=settings.webhook_private
     )  # fmt: skip
     yield other
     await other.close()
