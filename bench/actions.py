@@ -1,13 +1,17 @@
 """How many governed acts a second does one service do, against pgbench running the equivalent single statement?
 
-Run as `python -m bench.actions [--seconds 6] [--after 200000]`. Limits: at least 1.0 of pgbench at 64 connections, 0.25 at
+Run as `python -m bench.actions [--seconds 6] [--after 200000] [--log-elsewhere]`. Limits: at least 1.0 of pgbench at 64 connections, 0.25 at
 1, p99/p50 at most 4 at 64, and with three hot groups at least half of the rate at 64. fsync and synchronous_commit are on.
 Measured in a house that has worked: in an empty one neither side meets a mute to replace or an index of any size.
+
+The log grows beside the acts and takes its share of this machine, which pgbench has for itself. With `--log-elsewhere` both
+have it for themselves, as where `mandate work sequencer` runs on another machine: the log grows between the runs only.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import re
 import subprocess
 import tempfile
@@ -17,7 +21,7 @@ from pathlib import Path
 import asyncpg
 import uvloop
 
-from bench.house import Served, served
+from bench.house import Served, sequencing, served
 from bench.load import Figures, request, run
 
 GROUPS = 20_000
@@ -137,6 +141,17 @@ def worked(house: Served, acts: int) -> None:
         done += sum(loaded(house, 64, 4.0).statuses.values())
 
 
+async def logged(house: Served) -> None:
+    """Wait until every record is in the log; a process of its own sees to it meanwhile."""
+    connection = await asyncpg.connect(house.embedded.owner_dsn)
+    waiting = True
+    with sequencing(house):
+        while waiting:
+            await asyncio.sleep(0.2)
+            waiting = await connection.fetchval("SELECT EXISTS (SELECT FROM pending)")
+    await connection.close()
+
+
 async def heat(house: Served, *, capacity: int = 200, one_owner: bool = False) -> None:
     """Make the hot groups, each with an owner of its own or all with the first one's."""
     owner = "'hot0-p0'" if one_owner else "'hot' || g || '-p0'"
@@ -164,15 +179,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each run")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--after", type=int, default=200_000, help="acts done before anything is measured")
+    parser.add_argument("--log-elsewhere", action="store_true", help="let the log grow between the runs only")
     args = parser.parse_args()
+    environment = {"MANDATE_SEQUENCE_SECONDS": "0"} if args.log_elsewhere else {}
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o711)
-        with served(Path(name), groups=GROUPS, members=MEMBERS) as house:
+        with served(Path(name), groups=GROUPS, members=MEMBERS, **environment) as house:
             uvloop.run(heat(house))
             uvloop.run(prepare(house))
             worked(house, args.after)
             at_64 = 0.0
             for connections in args.connections:
+                uvloop.run(logged(house))
                 uvloop.run(settle(house))
                 limit = pgbench(house, min(connections, 150), args.seconds)
                 uvloop.run(settle(house))
@@ -186,6 +204,7 @@ def main() -> None:
                     f"(p99/p50 {ours.p99 / ours.p50:.1f}); pgbench {limit:7.0f}/s; ratio {ours.rate / limit:.2f}",
                     flush=True,
                 )
+            uvloop.run(logged(house))
             uvloop.run(settle(house))
             hot = loaded(house, 64, args.seconds, hot=True)
             base = f"; {hot.rate / at_64:.2f} of distinct groups" if at_64 else ""

@@ -26,6 +26,7 @@ STAFF = [Founder("co", ["compliance"]), Founder("ap", ["approver"]), Founder("cl
 class Served(NamedTuple):
     """A running service and what one needs to ask it."""
 
+    folder: Path
     port: int
     pid: int
     tokens: dict[str, str]
@@ -40,23 +41,37 @@ def served(folder: Path, *, groups: int, members: int, **environment: str) -> It
         tokens = asyncio.run(_found(embedded, folder))
         asyncio.run(_arrange(embedded, groups, members))
         with serving(embedded.service_dsn, folder, **environment) as (port, pid):
-            yield Served(port, pid, tokens, embedded)
+            yield Served(folder, port, pid, tokens, embedded)
 
 
 @contextmanager
 def serving(dsn: str, data: Path, **environment: str) -> Iterator[tuple[int, int]]:
     """Serve as an operator would, in a process of its own; yield its port and process id."""
+    with _running("serve", "--port", "0", MANDATE_DSN=dsn, MANDATE_DATA=str(data), **environment) as process:
+        yield _port(process), process.pid
+
+
+@contextmanager
+def sequencing(house: Served) -> Iterator[None]:
+    """Bring records into the log in a process of its own."""
+    dsn, data = house.embedded.service_dsn, str(house.folder)
+    with _running("work", "sequencer", MANDATE_DSN=dsn, MANDATE_DATA=data):
+        yield
+
+
+@contextmanager
+def _running(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("MANDATE_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "serve", "--port", "0"],
+        [sys.executable, "-m", "service", *command],
         cwd=REPOSITORY,
-        env=env | {"MANDATE_DSN": dsn, "MANDATE_DATA": str(data), **environment},
+        env=env | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
-        yield _port(process), process.pid
+        yield process
     finally:
         process.terminate()
         process.wait(15)

@@ -134,6 +134,8 @@ async def answering(
     """
     import uvicorn
 
+    from service.commands.joined import JoinedAnswers
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -148,7 +150,7 @@ async def answering(
     server = Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=JoinedAnswers,
             ws="none",
             lifespan="off",
             log_config=None,
