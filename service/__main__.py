@@ -1,10 +1,7 @@
 """The `mandate` command. Each subcommand imports what it needs when it runs, so that --help is quick."""
 
-import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -370,61 +367,9 @@ def demo(*, keep: bool) -> None:
     sys.exit(code)
 
 
-@main.group()
+@main.group(cls=Later, module="service.commands.work")
 def work() -> None:
     """Do alone what `serve` does in the background."""
-
-
-@work.command()
-@CONFIG
-def sequencer(config: Path | None) -> None:
-    """Bring records into the log and sign it, until SIGTERM or Ctrl-C; `serve` elsewhere with sequence_seconds 0."""
-    with one_line_errors(), settings_with_database(config) as settings:
-        from service import log
-        from service.app import sequence_alone
-
-        log.set_up(settings.log_level)
-        asyncio.run(_until_stopped(sequence_alone(settings)))
-
-
-@work.command("webhooks")
-@CONFIG
-def post_effects(config: Path | None) -> None:
-    """Post effects to webhooks, until SIGTERM or Ctrl-C; as many of these may run as you like, beside `serve` too.
-
-    With webhook_seconds 0 `serve` leaves it all to them.
-    """
-    with one_line_errors(), settings_with_database(config) as settings:
-        from service import log
-        from service.app import post_alone
-
-        log.set_up(settings.log_level)
-        asyncio.run(_until_stopped(post_alone(settings)))
-
-
-@work.command(hidden=True)
-def requests() -> None:
-    """Answer requests for the `mandate serve` that started this, whose settings come on standard input."""
-    with one_line_errors():
-        from service import log
-        from service.commands.serving import answer_until_told, settings_line
-
-        settings = Settings.from_json(settings_line())
-        log.set_up(settings.log_level)
-        answer_until_told(settings)
-
-
-async def _until_stopped(working: "Coroutine[None, None, None]") -> None:
-    """Run until a signal, then let the work end as it does when cancelled."""
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    task, stopping = asyncio.ensure_future(working), asyncio.create_task(stop.wait())
-    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 if __name__ == "__main__":

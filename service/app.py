@@ -224,7 +224,7 @@ def _in_force(editions: Editions, clock: Clock) -> InForce:
     return InForce(policy.edition, policy.parameters.log_retention_months)
 
 
-async def sequence_alone(settings: Settings) -> None:
+async def sequence_alone(settings: Settings, watch: Watching) -> None:
     """Do nothing but bring records into the log and sign it, until cancelled. Raises LogRefused."""
     clock = FileClock(settings.clock_file) if settings.clock_file else Clock()
     db = await Db.open(settings)
@@ -233,8 +233,8 @@ async def sequence_alone(settings: Settings) -> None:
         keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
         editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
         sequencer = Sequencer.of(settings, db, keys, clock, lambda: editions.at(clock.now()).edition)
-        cosigning = Cosigning(db, witnesses_of(settings), Watching())
-        sequencer.on_publish = cosigning.tell
+        cosigning = Cosigning(db, witnesses_of(settings), watch)
+        sequencer.on_publish, sequencer.on_turn = cosigning.tell, watch.sequenced
         sequencer.in_force = partial(_in_force, editions, clock)
         await sequencer.start()
         await cosigning.refuse_set_back()
@@ -253,13 +253,13 @@ async def sequence_alone(settings: Settings) -> None:
         await db.close()
 
 
-async def post_alone(settings: Settings) -> None:
+async def post_alone(settings: Settings, watch: Watching) -> None:
     """Do nothing but post effects to webhooks, until cancelled."""
     db = await Db.open(settings)
     try:
         await require_schema(db)
         keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
-        webhooks = _webhooks(settings, db, Outbox(db), keys, Watching())
+        webhooks = _webhooks(settings, db, Outbox(db), keys, watch)
         webhooks.open(settings.webhook_seconds or Settings().webhook_seconds)
         try:
             await asyncio.Event().wait()

@@ -9,12 +9,14 @@ added, whoever holds the name could turn it to our own network later.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import ipaddress
 import re
 import socket
 from collections.abc import Iterable, Sequence
+from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import httpcore
@@ -144,6 +146,26 @@ class _Guarded(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
+class Answered(NamedTuple):
+    """The status of an answer, and for how many seconds it asks to be left alone."""
+
+    status: int
+    wait: float = 0.0
+
+
+def wait_of(headers: Iterable[tuple[bytes, bytes]]) -> float:
+    """The seconds of Retry-After (RFC 9110, 10.2.3: a number or a date); 0 where there is none, or none that says anything."""
+    text = next((value for name, value in headers if name.lower() == b"retry-after"), b"").strip()
+    if re.fullmatch(rb"[0-9]{1,30}", text):
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text.decode("ascii"))
+        return max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        # A date without a zone cannot be compared; RFC 9110 knows only those of GMT.
+        return 0.0
+
+
 class Poster:
     """Posts bodies and looks at the status; connections are kept for a while."""
 
@@ -169,8 +191,8 @@ class Poster:
         if not await addresses(parts.hostname or "", port, private=self._private):
             raise Forbidden("its host has no address")
 
-    async def post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> int:
-        """Post, and return the status. Raises Forbidden, TimeoutError, or what httpcore raises for a lost connection."""
+    async def post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> Answered:
+        """Post, and look at the answer. Raises Forbidden, TimeoutError, or what httpcore raises for a lost connection."""
         judge_url(url, private=self._private)
         limits = {"connect": _CONNECT_SECONDS, "pool": ANSWER_SECONDS}
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -183,7 +205,7 @@ class Poster:
                     length += len(part)
                     if length > _MOST_ANSWER_BYTES:
                         break
-            return answer.status
+            return Answered(answer.status, wait_of(answer.headers))
 
     async def close(self) -> None:
         """Close all connections."""

@@ -56,6 +56,8 @@ MOST_BEHIND: Final = 100_000
 LEASE_SECONDS: Final = 30.0
 """Well above the time for one post; so long a webhook rests when the process that posted died."""
 _LONGEST_PAUSE_SECONDS: Final = 300.0
+_LONGEST_WAIT_SECONDS: Final = 3_600.0
+"""What a receiver asks for with Retry-After is granted up to an hour."""
 _MEASURE_SECONDS: Final = 10.0
 _PURPOSE: Final = "webhook.secret"
 _MEDIA: Final = "application/cloudevents-batch+json"
@@ -174,7 +176,8 @@ async def ping(
     event = Event(
         id=message_id, source=source_of(origin), type="mandate.ping", time=instant_text(row["at"]), data=about
     )  # fmt: skip
-    return await _posted(keyring, poster, webhook_id, row, message_id, _encode([event]))
+    answer, taken, _ = await _posted(keyring, poster, webhook_id, row, message_id, _encode([event]))
+    return answer, taken
 
 
 def _message_id() -> str:
@@ -183,23 +186,25 @@ def _message_id() -> str:
 
 async def _posted(
     keyring: Keyring, poster: Poster, webhook_id: str, row: Any, message_id: str, body: bytes
-) -> tuple[str, bool]:
-    """Post, and say what came of it: the status or a word, and whether the receiver took it. Nothing is raised."""
+) -> tuple[str, bool, float]:
+    """Post, and say what came of it: the status or a word, whether the receiver took it, and for how many seconds it wants
+    to be left alone. Nothing is raised.
+    """
     try:
         headers = signed_headers(keyring, webhook_id, row, message_id, body)
-        status = await poster.post(row["url"], headers, body)
+        answered = await poster.post(row["url"], headers, body)
     except Forbidden as forbidden:
-        return f"forbidden: {forbidden}", False
+        return f"forbidden: {forbidden}", False, 0.0
     except (TimeoutError, httpcore.TimeoutException):
-        return "timeout", False
+        return "timeout", False, 0.0
     except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
-        return "unreachable", False
+        return "unreachable", False, 0.0
     except SealError:
-        return "secret does not open", False
+        return "secret does not open", False, 0.0
     except Exception as error:  # noqa: BLE001 - one strange answer must not end the posting for ever
         _log.error("webhook", webhook=webhook_id, exc_info=error)
-        return "error", False
-    return str(status), 200 <= status < 300
+        return "error", False, 0.0
+    return str(answered.status), 200 <= answered.status < 300, answered.wait
 
 
 # Delivery
@@ -333,7 +338,7 @@ class Webhooks:
 
     async def _deliver(self, mine: dict[str, str], row: Any, body: bytes) -> int | None:
         webhook_id, batch_id = mine["webhook_id"], row["batch_id"]
-        answer, taken = await _posted(self._keyring, self._poster, webhook_id, row, batch_id, body)
+        answer, taken, wait = await _posted(self._keyring, self._poster, webhook_id, row, batch_id, body)
         self._watch.webhook_posted(webhook_id, "taken" if taken else _outcome(answer))
         async with self._db.transaction() as tx:
             # If we crash before this, the batch is posted again, under the same id.
@@ -341,6 +346,7 @@ class Webhooks:
                 return await sql.batch_taken(tx, webhook_id=webhook_id, batch_id=batch_id, answer=answer)
             pause = min(2.0 ** min(row["failures"], 8), _LONGEST_PAUSE_SECONDS / 1.5)
             pause *= random.uniform(1.0, 1.5)  # noqa: S311  no secret
+            pause = max(pause, min(wait, _LONGEST_WAIT_SECONDS))
             gone = answer == "410"
             await sql.batch_failed(tx, **mine, batch_id=batch_id, answer=answer, pause=pause, gone=gone)
         log = _log.error if gone else _log.warning

@@ -193,7 +193,7 @@ async def test_the_certificate_is_of_the_name_though_the_connection_is_to_an_add
             await stranger.post(f"https://localhost:{port}/hook", [], b"[]")
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         poster = Poster(private=True)
-        assert await poster.post(f"https://localhost:{port}/hook", [], b"[]") == 200
+        assert await poster.post(f"https://localhost:{port}/hook", [], b"[]") == (200, 0)
         assert f"Host: localhost:{port}\r\n".encode().lower() in read[0].lower()
         with pytest.raises(httpcore.ConnectError):
             await poster.post(f"https://127.0.0.1:{port}/hook", [], b"[]")
@@ -222,7 +222,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch: pytest.
     server = await asyncio.start_server(pour, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with asyncio.timeout(5):
-        assert await poster.post(f"http://127.0.0.1:{port}/pour", [], b"[]") == 200
+        assert await poster.post(f"http://127.0.0.1:{port}/pour", [], b"[]") == (200, 0)
         with pytest.raises(TimeoutError):
             await poster.post(f"http://127.0.0.1:{port}/mute", [], b"[]")
     await poster.close()

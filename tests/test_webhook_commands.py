@@ -8,8 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from service.commands.serving import free_port
 from service.webhooks import FAMILIES
 from tests.conftest import REPOSITORY, Database
 from tests.kit import Founded, House
@@ -56,16 +57,19 @@ class Placed:
                 await asyncio.sleep(0.05)
 
     @asynccontextmanager
-    async def working(self, number: int, **env: str) -> AsyncIterator[list[subprocess.Popen[bytes]]]:
-        """So many `mandate work webhooks`, which look ten times a second; killed at the end if they still run."""
+    async def working(
+        self, number: int, work: Sequence[str] = ("webhooks",), **env: str
+    ) -> AsyncIterator[list[subprocess.Popen[bytes]]]:
+        """So many `mandate work webhooks`, or of other work, which look ten times a second; killed at the end if they still run."""
         more = {
             "MANDATE_WEBHOOK_SECONDS": "0.1",
+            "MANDATE_SEQUENCE_SECONDS": "0.1",
             "MANDATE_LOG_LEVEL": "warning",
             "MANDATE_POOL_SIZE": "2",
         }
         started = [
             subprocess.Popen(  # noqa: ASYNC220  it starts at once, and nobody waits for it here
-                [sys.executable, "-m", "service", "work", "webhooks"],
+                [sys.executable, "-m", "service", "work", *work],
                 cwd=REPOSITORY, env=plain(**(self.env | more | env)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )
             for _ in range(number)
@@ -234,6 +238,37 @@ async def test_two_processes_share_the_work_and_double_nothing(placed: Placed) -
     for number in range(len(hooks)):
         posts = [post for post in receiver.posts if post.path.endswith(f"/{number}")]
         assert [event["id"] for post in posts for event in post.events] == wanted[-81:]
+
+
+@pytest.mark.slow
+async def test_work_of_its_own_answers_prometheus_on_this_machine(placed: Placed) -> None:
+    """What posts and what sequences alone tell how they fare; a port that is taken is said at once."""
+    receiver, port = Receiver(), free_port("127.0.0.1", 0)
+
+    async def told(metric: str) -> None:
+        said = ""
+        async with asyncio.timeout(20), httpx.AsyncClient() as client:
+            while metric not in said:
+                await asyncio.sleep(0.1)
+                with suppress(httpx.TransportError):
+                    said = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+
+    async with receiving(receiver) as url:
+        webhook = (await placed.said("add", url))["webhook"]
+        async with placed.working(1, ("webhooks", "--metrics-port", str(port))) as [posting]:
+            await placed.mute("dan")
+            await told(f'mandate_webhook_deliveries_total{{outcome="taken",webhook="{webhook}"}} 1.0')
+            taking = await asyncio.to_thread(
+                lambda: mandate("work", "sequencer", "--metrics-port", str(port), **placed.env)
+            )
+            assert taking.returncode == 2
+            assert f"cannot answer at 127.0.0.1:{port}: Address already in use" in taking.stderr
+            posting.terminate()
+            assert await asyncio.to_thread(posting.wait, 10) == 0
+    async with placed.working(1, ("sequencer", "--metrics-port", str(port))) as [sequencing]:
+        await told("mandate_log_stalled 0.0")
+        sequencing.terminate()
+        assert await asyncio.to_thread(sequencing.wait, 10) == 0
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from service.trail.merkle import Tree, leaf
 from service.trail.note import Checkpoint, Note, Signer, Vkey, signed_by
 from service.trail.replay import read_stream
 from service.trail.sequencer import Sequencer
+from service.watch import Watching
 from tests.conftest import Database
 from tests.kit import House
 from tests.logcheck import check_log, dump
@@ -301,7 +302,7 @@ async def test_a_process_that_only_sequences_does_what_a_serving_one_leaves_to_i
         pool_size=2,
         sequence_seconds=0.01,
     )
-    working = asyncio.create_task(sequence_alone(settings))
+    working = asyncio.create_task(sequence_alone(settings, Watching()))
     await mute(group)
     for _ in range(300):
         if not (await dump(group.db))["pending"] and (await dump(group.db))["checkpoint"]:

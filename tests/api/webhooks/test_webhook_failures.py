@@ -96,6 +96,36 @@ async def test_pauses_grow_to_five_minutes_and_never_end(house: House, receiver:
     assert (await hook.row())["failures"] == len(receiver.posts) == 12
 
 
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [
+        ("120", 120, 121),
+        ("0", 1, 2),
+        ("1000000", 3600, 3601),
+        ("99999999999999999999", 3600, 3601),
+        ("-5", 1, 2),
+        ("soon", 1, 2),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 1, 2),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600, 3601),
+    ],
+)
+async def test_a_receiver_is_left_alone_for_as_long_as_it_asks(
+    house: House, receiver: Receiver, url: str, asked: str, least: float, most: float
+) -> None:
+    """Retry-After, as seconds or as a date, is granted up to an hour; what it does not say is waited as ever."""
+    hook = await Hook.add(house, url)
+    receiver.answer = lambda _: 429
+    receiver.answer_headers = [(b"retry-after", asked.encode())]
+    await mute(house)
+    await hook.deliver()
+    row = await hook.row()
+    assert least <= (row["next_at"] - row["answered_at"]).total_seconds() <= most
+    assert (await hook.stands())["answer"] == "429"
+    receiver.answer = lambda _: 200
+    await hook.deliver()
+    assert (await hook.stands())["behind"] == 0
+
+
 async def test_gone_pauses_until_an_operator_resumes(house: House, receiver: Receiver, url: str) -> None:
     """410 ends the posting, visibly: what waits is kept and delivered when it is resumed."""
     hook = await Hook.add(house, url)
