@@ -173,7 +173,12 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     batch: str = ""
 
 
-R = TypeVar("R")
+class _Looked(Protocol):
+    @classmethod
+    def noun(cls) -> str: ...
+
+
+R = TypeVar("R", bound=_Looked)
 
 
 class Situation:
@@ -204,7 +209,7 @@ class Situation:
         """Return the row; refuse with `unknown` where there is none."""
         row = self.facts[kind][key]
         if row is None:
-            raise Refusal(Code.UNKNOWN, kind=kind.__name__.lower())
+            raise Refusal(Code.UNKNOWN, kind=kind.noun())
         return row
 
     def seen_as(self, caller: Caller, *, own_record: bool = False) -> Situation:

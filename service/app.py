@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.datastructures import State
 
 from service.api import (
@@ -43,7 +43,7 @@ from service.api.callers import Callers
 from service.api.documentation import openapi_config
 from service.api.lane import Lane
 from service.api.problems import HANDLERS
-from service.api.requests import numbered
+from service.api.requests import numbered, refuse_nul
 from service.bulk import BulkRanking
 from service.clock import Clock, FileClock
 from service.db import Db, require_schema
@@ -186,6 +186,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         route_handlers=routes,
         lifespan=[lifespan],
         exception_handlers=HANDLERS,
+        before_request=_sound,
         state=State(
             {
                 **given(settings, clock),
@@ -200,6 +201,11 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     # Around the router and not as its middleware, which a path without a route never reaches.
     app.asgi_handler = numbered(Lane(app.asgi_handler, routes))
     return app
+
+
+async def _sound(request: Request[Any, Any, Any]) -> None:
+    """What the lane asks of the requests it takes."""
+    refuse_nul(request.scope, request.path_params)
 
 
 def given(settings: Settings, clock: Clock | None = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The SQL is derived from the struct, so a column has one home. Reads for people (
 from __future__ import annotations
 
 import datetime as dt
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     _sql: ClassVar[dict[str, str]]
     _keys: ClassVar[tuple[str, ...]]
     _json: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def noun(cls) -> str:
+        """What callers are told that it is: the name of the class in words."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
 
     @classmethod
     def statements(cls) -> dict[str, str]:

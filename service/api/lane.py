@@ -18,6 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from service.action import Action
 from service.api.acting import perform, read_body
 from service.api.problems import HANDLERS, media_of
+from service.api.requests import refuse_nul
 
 _ANY = "{}"
 _PARAMETER = re.compile(r"\{(\w+):str\}")
@@ -66,6 +67,7 @@ class Lane:
         inside["path_template"], inside["route_handler"] = leaf.path, leaf.handler
         given = dict(zip(leaf.names, values, strict=True))
         try:
+            refuse_nul(inside, given)
             if leaf.action is None:
                 shown = await leaf.handler.fn(Request(inside, receive), **given)
                 await _send(

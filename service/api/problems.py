@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 1
 _log = structlog.get_logger("mandate.problems")
+#: How the framework says it; it has no member for it.
+_MISSING = re.compile(r"Missing required query parameter '(\w+)'")
 _BY_STATUS = {
     400: Code.MALFORMED,
     404: Code.NOT_FOUND,
@@ -77,10 +80,20 @@ def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byte
     if refusal.code is Code.MALFORMED and isinstance(error.extra, list):
         faults = [fault for fault in error.extra if isinstance(fault, dict) and fault.get("key")]
         if faults:
-            refusal.pointer = str(faults[0]["key"])
+            refusal.pointer = _sent_as(request, str(faults[0]["key"]))
             refusal.data["why"] = str(faults[0].get("message", ""))[:200]
+    if missing := _MISSING.match(error.detail):
+        refusal.pointer, refusal.data["why"] = missing[1], "it must be given"
     allow = (error.headers or {}).get("allow")
     return refuse(request, refusal, {"allow": allow} if allow else None)
+
+
+def _sent_as(request: Request[Any, Any, Any], name: str) -> str:
+    """What a handler's parameter is called in the query."""
+    handler = request.scope.get("route_handler")
+    parameters = handler.parsed_fn_signature.parameters if handler is not None else {}
+    asked = parameters[name].kwarg_definition if name in parameters else None
+    return getattr(asked, "name", None) or name
 
 
 def broken(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

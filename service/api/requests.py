@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
+from urllib.parse import parse_qsl
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.errors import Code, Refusal
 from service.watch import Watching
 
+_NAME = re.compile(r"[a-z_]{1,40}")
 #: AuthZEN takes any text for an id and wants it back; what could not stand in a header or a line of the log is not one.
 _SOUND = re.compile(rb"[!-~]{1,255}")
 
@@ -62,6 +66,16 @@ def numbered(app: ASGIApp) -> ASGIApp:
                 )
 
     return serve
+
+
+def refuse_nul(scope: Any, given: Mapping[str, Any]) -> None:
+    """Refuse `malformed` a NUL in the path or the query; `given`: the path's parameters. PostgreSQL's text holds none."""
+    if "\x00" not in scope["path"] and b"%00" not in scope["query_string"]:
+        return
+    query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    for name, value in (*given.items(), *query):
+        if "\x00" in name or "\x00" in str(value):
+            raise Refusal(Code.MALFORMED, pointer=name if _NAME.fullmatch(name) else "", why="no NUL")
 
 
 def _route(scope: Any) -> str:

@@ -18,10 +18,13 @@ Reference = Annotated[
     str,
     msgspec.Meta(
         max_length=512,
-        description="The verifier's own opaque, salted reference; sealed in the record and shown to nobody.",
+        description="The verifier's own opaque, salted reference: 16 to 128 of A-Z a-z 0-9 _ -, random and not words or a "
+        "number, such as a UUID or a digest. Sealed in the record and shown to nobody.",
     ),
 ]
 
+_RAW = "it holds a phone number, e-mail address or identity card number: say it without"
+_NOT_OPAQUE = "a reference is 16 to 128 of A-Z a-z 0-9 _ - and random, such as a UUID or a digest: no words, no number of anybody"
 _REFERENCE = re.compile(r"[A-Za-z0-9_-]{16,128}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _HEX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{32,128}", re.IGNORECASE)
@@ -71,13 +74,13 @@ def is_opaque(reference: str) -> bool:
 def refuse_raw(pointer: str, text: str | None) -> None:
     """Refuse `raw_identity` where a text holds somebody's number; the text goes nowhere, not even into the refusal."""
     if text is not None and looks_raw(text):
-        raise Refusal(Code.RAW_IDENTITY, pointer=pointer)
+        raise Refusal(Code.RAW_IDENTITY, pointer=pointer, why=_RAW)
 
 
 def check_verification(status: Checked, methods: Sequence[Method], reference: str | None) -> None:
     """Refuse `raw_identity`, `malformed` (verified or failed by no method, verified without reference)."""
     if reference is not None and not is_opaque(reference):
-        raise Refusal(Code.RAW_IDENTITY, pointer="/identity_ref")
+        raise Refusal(Code.RAW_IDENTITY, pointer="/identity_ref", why=_NOT_OPAQUE)
     if len(set(methods)) < len(methods):
         raise Refusal(Code.MALFORMED, pointer="/methods", why="the same method twice")
     if not methods and status != "withdrawn":

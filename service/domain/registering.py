@@ -71,7 +71,11 @@ class RegisterPerson(PersonAction, frozen=True, kw_only=True, tag="person.regist
     def form(self, policy: Policy) -> None:
         """Refuses `raw_identity`: an id that is a phone number, e-mail address or identity card number is not opaque (P1)."""
         if looks_raw(self.person_id):
-            raise Refusal(Code.RAW_IDENTITY, pointer="/person_id")
+            raise Refusal(
+                Code.RAW_IDENTITY,
+                pointer="/person_id",
+                why="an id is opaque: no phone number, address or card",
+            )
 
     def asked(self) -> dict[str, object]:
         return {"jurisdiction": self.jurisdiction, "bot": self.bot}

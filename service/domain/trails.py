@@ -41,6 +41,11 @@ class Place(Row, frozen=True, kw_only=True):
     jurisdiction: str
 
     @classmethod
+    def noun(cls) -> str:
+        """Callers ask for a subject."""
+        return "subject"
+
+    @classmethod
     async def look(
         cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
     ) -> Mapping[tuple[str, ...], Self]:
@@ -118,7 +123,11 @@ class Look(Action, frozen=True, kw_only=True):
         del terms
         purpose = (self.purpose or "").strip()
         if len(purpose) < _SHORTEST_PURPOSE or not any(char.isalnum() for char in purpose):
-            raise Refusal(Code.PURPOSE_MISSING, pointer="purpose")
+            raise Refusal(
+                Code.PURPOSE_MISSING,
+                pointer="purpose",
+                why=f"say what it is read for, in {_SHORTEST_PURPOSE} characters or more",
+            )
         return Change(
             personal={"purpose": purpose},
             sealed_for=Subject("staff", here.caller.staff_id),
