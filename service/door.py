@@ -23,6 +23,7 @@ from service.domain.keys import ApiKey
 from service.errors import Code, Refusal
 from service.looking import Gather
 from service.outcome import Answer, Asked, Checked, Done, request_of, unrecorded
+from service.rows import LOCK_ORDER
 from service.sets import Editions, Sets
 from service.trail.append import FirstAnswer
 from service.trail.keys import TrailKeys
@@ -58,8 +59,13 @@ _MET_ELSEWHERE = frozenset(
         "hidden_item_open",
         "credit_entry_pkey",
         "measure_in_force",
+        "role_open",
+        "role_one_owner",
+        "answerable_open",
     }
 )
+#: So often in a row; who still meets one then has met what looking does not show.
+_MEETINGS = 20
 #: So long the writer's next transaction stays open while nobody asks.
 _OPEN_SECONDS = 0.01
 #: So long those who were just answered may take to ask again before the next set goes without them.
@@ -227,7 +233,9 @@ class Door:
             await self._company()
             chosen = self._choose()
             await self._run(chosen)
-            again = sum(not asked.batch for asked in chosen)
+            again = sum(
+                not asked.batch and asked.answer is not None and asked.answer.done() for asked in chosen
+            )
             self._hoped = min(again + len(self._waiting), self._limit)
 
     async def _company(self) -> None:
@@ -278,7 +286,7 @@ class Door:
         self._waiting.extendleft(reversed(later))
         return chosen
 
-    async def _run(self, chosen: Sequence[Asked]) -> None:
+    async def _run(self, chosen: Sequence[Asked], meetings: int = 0) -> None:
         """Run one set; what fails with it is run again one by one, so that only the culprit fails."""
         since = time.perf_counter()
         try:
@@ -291,12 +299,14 @@ class Door:
                 for asked in chosen:
                     await self._run([asked])
                 return
-            code = _CONSTRAINTS.get(getattr(error, "constraint_name", None) or "")
+            constraint = getattr(error, "constraint_name", None) or ""
+            code = _CONSTRAINTS.get(constraint)
             if code is not None:
                 await self._refuse_alone(chosen[0], Refusal(code))
                 return
-            if getattr(error, "constraint_name", None) in _MET_ELSEWHERE:
-                await self._run(chosen)
+            made = any(constraint == f"{kind.table}_pkey" for kind in LOCK_ORDER)
+            if (made or constraint in _MET_ELSEWHERE) and meetings < _MEETINGS:
+                await self._run(chosen, meetings + 1)
                 return
             self._break(chosen, error)
             return

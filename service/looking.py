@@ -20,6 +20,10 @@ Facts = dict[type[Any], dict[tuple[Any, ...], Any]]
 """Rows by kind and key, None where there is none. What was looked at for several is shared by them: nobody writes into it."""
 
 
+Looked = tuple[type[Row], tuple[str, ...]]
+"""A row by kind and key."""
+
+
 class Gather(Generic[Q, A]):
     """Answers questions in sets; `work` answers each in the order asked. What fails with a set is asked again alone."""
 
@@ -80,8 +84,12 @@ class Looks:
         return [facts] * len(asked)
 
 
-async def look_for(db: Any, wanted: Sequence[Need], facts: Facts, *, lock: bool) -> None:
-    """Add to `facts` the rows that are not among them yet; with `lock` those kinds that lock are locked, in their order."""
+async def look_for(db: Any, wanted: Sequence[Need], facts: Facts, *, lock: bool) -> set[Looked]:
+    """Add to `facts` the rows that are not among them yet; with `lock` those kinds that lock are locked, in their order.
+
+    Returns which rows came to be while others' locks were waited for, and so are not locked: an act that needs one must
+    look again in another transaction. To lock it now, out of order, could make two wait for each other.
+    """
     by_kind: dict[type[Row], dict[tuple[str, ...], bool]] = {}
     for need in wanted:
         if need.key not in facts.get(need.kind, ()):
@@ -99,11 +107,20 @@ async def look_for(db: Any, wanted: Sequence[Need], facts: Facts, *, lock: bool)
     # again, now that these are locked, where something was committed meanwhile.
     parts = [kind for kind in plain if kind.only or not kind.locks]
     found: dict[type[Any], Any] = {}
+    moved: set[Looked] = set()
     if plain:
         subjects = [kind for kind in plain if kind not in parts]
         found, same = await look_at(db, [wanted_of[kind] for kind in (*subjects, *parts)])
         if parts and not same:
-            found |= (await look_at(db, [wanted_of[kind] for kind in parts]))[0]
+            again = (await look_at(db, [(kind, wanted_of[kind][1], "read") for kind in parts]))[0]
+            moved = {
+                (kind, key)
+                for kind in parts
+                if wanted_of[kind][2] != "read"
+                for key in by_kind[kind]
+                if again[kind].get(key) != found[kind].get(key)
+            }
+            found |= again
     for kind in kinds:
         if kind not in found:
             _, keys, mode = wanted_of[kind]
@@ -111,3 +128,4 @@ async def look_for(db: Any, wanted: Sequence[Need], facts: Facts, *, lock: bool)
         looked = facts.setdefault(kind, {})
         for key in by_kind[kind]:
             looked[key] = found[kind].get(key)
+    return moved

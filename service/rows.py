@@ -125,6 +125,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         await tx.execute(cls.applying(), *cls.applied(writes))
 
     @classmethod
+    async def insert(cls, tx: Tx, rows: Sequence[Self]) -> None:
+        """Insert rows that are not there. Raises UniqueViolationError where another process was quicker."""
+        statement, _, _ = cls.applying().partition(" ON CONFLICT ")
+        await tx.execute(statement, *cls.applied(rows))
+
+    @classmethod
+    def looked_by(cls, row: Self) -> tuple[Any, ...]:
+        """The key by which a row is looked for."""
+        return tuple(getattr(row, name) for name in cls.look_key or cls.key)
+
+    @classmethod
     def applying(cls, first: int = 1) -> str:
         """The statement that inserts or replaces rows; its values begin with number `first`, a list for each column."""
         names = {f"v{i}": f"${first + i}" for i in range(len(cls.__struct_fields__))}

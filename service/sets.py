@@ -18,7 +18,7 @@ from service.decide import judge
 from service.domain import approvals
 from service.domain.keys import ApiKey, contains
 from service.errors import Code, Refusal
-from service.looking import Facts, look_for
+from service.looking import Facts, Looked, look_for
 from service.outcome import Answer, Asked, Checked, Done, Outcome, answered, entries_of, told, unrecorded
 from service.policy import Policy
 from service.rows import Row
@@ -56,12 +56,14 @@ class Sets:
         """Carry out the set; whom the answers leave out goes in a later one. `refusal`: what a constraint said of a lone act."""
         at = self._clock.now()
         policy = self._editions.at(at)
-        facts = await self._look(tx, chosen, lock=True)
+        facts, moved = await self._look(tx, chosen, lock=True)
         answers = self._repeated(chosen, facts)
-        asked = self._apart([one for one in chosen if one not in answers])
+        asked = [one for one in chosen if one not in answers]
+        if refusal is None:
+            asked = self._apart(asked, moved)
         outcomes = [self._decide(one, facts, at, policy, refusal) for one in asked]
         outcomes = await self._propose(tx, outcomes)
-        writes = await self._apply(tx, outcomes)
+        writes = await self._apply(tx, outcomes, facts)
         entries: list[Entry] = []
         for outcome in outcomes:
             answer = answered(outcome)
@@ -90,7 +92,7 @@ class Sets:
         """Answer a set of checks, all as of one instant; none knows of the others."""
         at = self._clock.now()
         policy = self._editions.at(at)
-        facts = await self._look(db, asked, lock=False)
+        facts, _ = await self._look(db, asked, lock=False)
         outcomes = [(await self._propose(db, [self._decide(one, facts, at, policy)]))[0] for one in asked]
         checked: list[Checked] = []
         for outcome in outcomes:
@@ -113,12 +115,13 @@ class Sets:
                 )
         return answers
 
-    async def _look(self, db: Any, asked: Sequence[Asked], *, lock: bool) -> Facts:
-        """Lock and read every row that is needed, in the order of locks."""
+    async def _look(self, db: Any, asked: Sequence[Asked], *, lock: bool) -> tuple[Facts, set[Looked]]:
+        """Lock and read every row that is needed, in the order of locks; and tell which of them came to be meanwhile."""
         facts: Facts = {}
+        moved: set[Looked] = set()
         wanted = [need for one in asked for need in one.needs]
         for _ in range(_ROUNDS):
-            await look_for(db, wanted, facts, lock=lock)
+            moved |= await look_for(db, wanted, facts, lock=lock)
             wanted = []
             for one in asked:
                 if type(one.action).more is Action.more:
@@ -133,10 +136,14 @@ class Sets:
                 wanted += found
             if not wanted:
                 break
-        return facts
+        return facts, moved
 
-    def _apart(self, asked: Sequence[Asked]) -> list[Asked]:
-        """Leave for the next set what turned out, on looking, to touch a row that another of this set changes."""
+    def _apart(self, asked: Sequence[Asked], moved: set[Looked]) -> list[Asked]:
+        """Leave for the next set what turned out, on looking, to touch a row that another of this set changes, or one that
+        came to be meanwhile.
+        """
+        if moved:
+            asked = [one for one in asked if not any(what in moved for what, _ in one.touches())]
         if not any(one.more for one in asked):
             return list(asked)
         taken: dict[Any, bool] = {}
@@ -244,8 +251,10 @@ class Sets:
             result.append(one._replace(judged=one.judged._replace(change=change)))
         return result
 
-    async def _apply(self, tx: Tx, outcomes: Sequence[Outcome]) -> dict[type[Row], list[Any]]:
-        """Write what is more than rows of a table; return the rows, which are written together with the records."""
+    async def _apply(self, tx: Tx, outcomes: Sequence[Outcome], facts: Facts) -> dict[type[Row], list[Any]]:
+        """Write what is more than rows of a table, and subjects that were unknown; return the rows that are written together
+        with the records.
+        """
         writes: dict[type[Any], list[Any]] = {}
         for outcome in outcomes:
             if outcome.judged is not None:
@@ -253,11 +262,34 @@ class Sets:
                     writes.setdefault(type(write), []).append(write)
         plain: dict[str, type[Row]] = {}
         for kind, rows in writes.items():
-            if getattr(kind.apply, "__func__", None) is Row.apply.__func__ and kind.table not in plain:
-                plain[kind.table] = kind
-            else:
+            if getattr(kind.apply, "__func__", None) is not Row.apply.__func__ or kind.table in plain:
                 await kind.apply(tx, rows)
-        return {kind: writes[kind] for kind in plain.values()}
+                continue
+            plain[kind.table] = kind
+            if kind.only:
+                # Two processes that make the same rows wait for each other in one order.
+                rows.sort(key=kind.looked_by)
+            elif kind.locks:
+                writes[kind] = await self._known(tx, kind, rows, facts)
+        return {kind: writes[kind] for kind in plain.values() if writes[kind]}
+
+    async def _known(self, tx: Tx, kind: type[Row], rows: list[Any], facts: Facts) -> list[Any]:
+        """Insert the subjects that were not there, and return the others.
+
+        What is not there cannot be locked: another process may be making it just now, and must not be written over.
+        """
+        there = facts.get(kind, {})
+        new: dict[tuple[Any, ...], Any] = {}
+        others: list[Any] = []
+        for row in rows:
+            key = kind.looked_by(row)
+            if there.get(key, row) is None and key not in new:
+                new[key] = row
+            else:
+                others.append(row)
+        if new:
+            await kind.insert(tx, [new[key] for key in sorted(new)])
+        return others
 
     def _forget(self, outcomes: Sequence[Outcome]) -> None:
         """Drop from memory the keys that these acts deleted; were they rolled back, the next look unwraps them again."""

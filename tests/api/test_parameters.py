@@ -39,6 +39,7 @@ def asking(path: str, parameters: list[dict[str, Any]], name: str, value: str) -
         for one in parameters
         if one["in"] == "query" and one.get("required")
     }
+    path = path.replace("{subject_type}", "person")
     return (
         re.sub(r"\{\w+\}", "a", path) + "?" + "&".join(f"{a}={b}" for a, b in (query | {name: value}).items())
     )
