@@ -156,13 +156,14 @@ class Answered(NamedTuple):
 def wait_of(headers: Iterable[tuple[bytes, bytes]]) -> float:
     """The seconds of Retry-After (RFC 9110, 10.2.3: a number or a date); 0 where there is none, or none that says anything."""
     text = next((value for name, value in headers if name.lower() == b"retry-after"), b"").strip()
-    if re.fullmatch(rb"[0-9]{1,30}", text):
+    if re.fullmatch(rb"[0-9]{1,300}", text):
         return float(text)
     try:
         until = parsedate_to_datetime(text.decode("ascii"))
+        # The oldest of its three forms names no zone; all are of GMT.
+        until = until if until.tzinfo else until.replace(tzinfo=dt.UTC)
         return max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds())
     except (ValueError, TypeError, OverflowError):
-        # A date without a zone cannot be compared; RFC 9110 knows only those of GMT.
         return 0.0
 
 

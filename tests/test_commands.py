@@ -331,6 +331,23 @@ def test_a_house_where_nobody_could_agree_is_not_founded(
     assert words in done.stderr
 
 
+@pytest.mark.parametrize(
+    "dsn",
+    ["127.0.0.1:notaport/x", "127.0.0.1:5432/x?sslmode=foo", "[::1/x"],
+)
+def test_an_address_that_is_none_is_one_line(tmp_path: Path, dsn: str) -> None:
+    """What cannot be read as a database's address stops the start, and nothing of it is repeated."""
+    env = {
+        "MANDATE_DSN": f"postgresql://user:secret@{dsn}",
+        "MANDATE_DATA": str(tmp_path),
+        "MANDATE_WORKERS": "1",
+    }
+    done = mandate("serve", "--port", "0", **env)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("mandate: dsn: ")
+    assert "secret" not in done.stderr
+
+
 def commands(
     found: click.Command, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:

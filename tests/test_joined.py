@@ -104,3 +104,12 @@ async def test_whoever_goes_away_leaves_no_error(caplog: pytest.LogCaptureFixtur
         async with asyncio.timeout(10), asked("/stream", app) as (reader, _):
             await reader.readuntil(b"\r\n\r\n")
     assert caplog.records == []
+
+
+async def test_who_says_no_more_is_answered_still() -> None:
+    """A client may close its side as soon as it has asked."""
+    async with asyncio.timeout(10), asked("/small", Told()) as (reader, client):
+        # The transport's own socket may not; a copy of it is the same connection.
+        with client.dup() as copy:
+            copy.shutdown(socket.SHUT_WR)
+        assert (await reader.read()).endswith(b"\r\n\r\nsmall")

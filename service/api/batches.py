@@ -14,6 +14,7 @@ from service.api.acting import (
     body_of,
     converted,
     decoded_by,
+    headers_of,
     names_in,
     parsed,
     request_id,
@@ -148,7 +149,7 @@ def batch_id(key_id: str, key: str) -> str:
 )
 async def do_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Do up to `batch_max` acts; one refusal never stops the others, and each has its own record."""
-    headers = dict(request.scope["headers"])
+    headers = headers_of(request)
     state = request.app.state
     callers: Callers = state.callers
     door: Door = state.door
@@ -174,7 +175,7 @@ async def do_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
     batch = batch_id(caller.key_id, key)
     done = await door.act_all(acts, caller=caller, key=key, batch=batch, request_id=request_id(request))
     for (place, _, _), answer in zip(acts, done, strict=True):
-        answers[place] = answer
+        answers[place] = _placed(answer, place)
     told = joined(batch, answers)  # type: ignore[arg-type]  every place is filled by now
     return Response(told, status_code=200, media_type=JSON)
 
@@ -193,6 +194,14 @@ def _refused_alone(refusal: Refusal, place: int) -> Answer:
     """The answer to an item that never became an act; its pointer leads from the whole body."""
     refusal.pointer = f"/items/{place}{refusal.pointer or ''}"
     return Answer(refusal.code.status, _problem(problem(refusal)))
+
+
+def _placed(answer: Answer, place: int) -> Answer:
+    """What the door answered to an item; the pointer of a refusal leads from the whole body too."""
+    if answer.status < 400:
+        return answer
+    body = answer.body.replace(b'"pointer":"/', b'"pointer":"/items/%d/' % place, 1)
+    return msgspec.structs.replace(answer, body=body)
 
 
 def _refuse_repeats(acts: Sequence[tuple[int, Action, int | None]]) -> None:

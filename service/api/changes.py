@@ -21,6 +21,8 @@ HEARTBEAT_SECONDS = 15.0
 LONGEST_SECONDS = 600.0
 """Then a stream ends, and the caller comes back with Last-Event-ID."""
 _POLL_SECONDS = 0.25
+_LOOK_SECONDS = 1.0
+"""A key that was revoked gets nothing more after so long."""
 
 
 class ChangeItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,10 +121,17 @@ async def _events(
     """Look again and again until the service stops, the key ends, or it has lasted long enough."""
     outbox: Outbox = request.app.state.outbox
     stopping: asyncio.Event = request.app.state.stopping
-    began = spoke = time.monotonic()
+    began = spoke = looked = time.monotonic()
     yield b"retry: 1000\n\n"
     while not stopping.is_set() and time.monotonic() - began < LONGEST_SECONDS:
         found = await outbox.page(after=place, limit=500, families=caller.families)
+        silent = time.monotonic() - spoke > HEARTBEAT_SECONDS
+        if silent or (found and time.monotonic() - looked > _LOOK_SECONDS):
+            try:
+                await _backend(request)
+            except Refusal:
+                return
+            looked = time.monotonic()
         for one in found:
             item = _item(asked, one)
             place, spoke = one.place, time.monotonic()
@@ -133,11 +142,7 @@ async def _events(
             )
         if found:
             continue
-        if time.monotonic() - spoke > HEARTBEAT_SECONDS:
-            try:
-                await _backend(request)
-            except Refusal:
-                return
+        if silent:
             spoke = time.monotonic()
             yield b": still here\n\n"
         try:

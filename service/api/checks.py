@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, post
 
 from service.action import action_name
-from service.api.acting import body_of, expected_version
+from service.api.acting import body_of, expected_version, headers_of
 from service.api.batches import ACT, EXPECTED, MUTE, Asking
 from service.api.callers import Callers
 from service.api.documentation import refuses, shows
@@ -70,7 +70,7 @@ _encode = msgspec.json.Encoder().encode
 )
 async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Answer what the act in the body would be answered now. Changes nothing, records nothing, needs no request key."""
-    headers = dict(request.scope["headers"])
+    headers = headers_of(request)
     state = request.app.state
     callers: Callers = state.callers
     door: Door = state.door

@@ -20,7 +20,7 @@ from service.api.acting import perform, read_body
 from service.api.problems import HANDLERS, media_of
 from service.api.requests import refuse_nul
 
-_ANY = "{}"
+_ANY = object()
 _PARAMETER = re.compile(r"\{(\w+):str\}")
 HOT = {"hot": True}
 """Marks a handler that goes through the lane: it takes the request and the path's parameters, and answers with bytes."""
@@ -39,7 +39,7 @@ class Lane:
     def __init__(self, app: ASGIApp, routes: Sequence[Any]) -> None:
         """Take the hot ones among `routes`, and the governed ones but for those that work before they ask; `app` answers the rest."""
         self._app = app
-        self._tree: dict[str, Any] = {}
+        self._tree: dict[Any, Any] = {}
         for route in routes:
             governed = "action" in route.opt and "checked_before" not in route.opt
             if not governed and "hot" not in route.opt:

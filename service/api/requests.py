@@ -34,6 +34,9 @@ def numbered(app: ASGIApp) -> ASGIApp:
         since = time.perf_counter()
         inside: Any = scope
         state = inside["app"].state
+        if inside["method"] == "HEAD":
+            # As GET (RFC 9110, 9.3.2); the server, which has the scope as it came, leaves the body out.
+            inside = {**inside, "method": "GET"}
         given = next((value for name, value in inside["headers"] if name == b"x-request-id"), None)
         request_id = given if given and _SOUND.fullmatch(given) else b"%b-%x" % (beginning, next(numbers))
         inside["request_id"] = request_id.decode()
@@ -51,7 +54,7 @@ def numbered(app: ASGIApp) -> ASGIApp:
             await send(message)
 
         try:
-            await app(scope, receive, answer)
+            await app(inside, receive, answer)
         finally:
             opt = getattr(inside.get("route_handler"), "opt", {})
             if "uncounted" not in opt:

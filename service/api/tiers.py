@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 
 from service.action import Id
-from service.api.acting import body_of, converted, governed, parsed
+from service.api.acting import body_of, converted, governed, headers_of, parsed
 from service.api.documentation import refuses, shows
 from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, reader, shown, text_of
 from service.caller import Caller
@@ -152,7 +152,7 @@ WHAT_IF: dict[str, Any] = {
 )
 async def preview(request: _Request) -> Response[bytes]:
     """Tell what a fact, an override or another edition would change, for one subject or for all. Changes nothing."""
-    headers = dict(request.scope["headers"])
+    headers = headers_of(request)
     caller = await _staff(request, "tier")
     body = parsed(await body_of(request, headers))
     if not isinstance(body, dict):

@@ -26,14 +26,14 @@ class _Joined:
 
     def write(self, data: bytes) -> None:
         if not self._held:
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self.flush)
         self._held.append(data)
 
     def close(self) -> None:
-        self._send()
+        self.flush()
         self._transport.close()
 
-    def _send(self) -> None:
+    def flush(self) -> None:
         held, self._held = self._held, []
         # Whoever has gone away meanwhile hears nothing more.
         if held and not self.is_closing():
@@ -42,6 +42,10 @@ class _Joined:
 
 class JoinedAnswers(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it, with joined writes."""
+
+    def eof_received(self) -> None:
+        """Send what is held to one who says nothing more, before his connection is closed."""
+        self.transport.flush()  # type: ignore[attr-defined]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import asyncpg
 import msgspec
 
+from service.settings import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -131,7 +133,7 @@ class Db:
 
         `statement_cache` 0 says that PgBouncer in transaction mode stands between: then even a single read runs
         inside a transaction, because two messages outside one may reach two different servers.
-        Raises DatabaseUnavailable.
+        Raises DatabaseUnavailable; SettingsError where the address is none.
         """
         if isinstance(settings, str):
             dsn = settings
@@ -139,19 +141,26 @@ class Db:
             if settings.dsn is None:
                 raise DatabaseUnavailable("no database address is set and no embedded one was started")
             dsn, size, statement_cache = settings.dsn, settings.pool_size, settings.statement_cache
-        with _translated():
-            pool = await asyncpg.create_pool(
-                dsn,
-                min_size=size,
-                max_size=size,
-                timeout=CONNECT_SECONDS,
-                statement_cache_size=statement_cache,
-                max_cached_statement_lifetime=0,
-                init=_prepare_connection,
-                # Nothing outlives a transaction here, so the driver's reset, a round trip per use, is not needed.
-                reset=_keep,
-                server_settings={"application_name": "mandate"},
-            )
+        try:
+            with _translated():
+                pool = await asyncpg.create_pool(
+                    dsn,
+                    min_size=size,
+                    max_size=size,
+                    timeout=CONNECT_SECONDS,
+                    statement_cache_size=statement_cache,
+                    max_cached_statement_lifetime=0,
+                    init=_prepare_connection,
+                    # Nothing outlives a transaction here, so the driver's reset, a round trip per use, is not needed.
+                    reset=_keep,
+                    server_settings={"application_name": "mandate"},
+                )
+        except (ValueError, OverflowError) as error:
+            # Said without what was read: a part of a password could be in it.
+            raise SettingsError(
+                "dsn: no address of a database, as postgresql://user:password@host:port/name; what is special in a part is"
+                " percent-encoded"
+            ) from error
         return cls(pool, pooled=statement_cache == 0)
 
     async def close(self, seconds: float = 3.0) -> None:

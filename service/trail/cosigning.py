@@ -82,7 +82,11 @@ def witnesses_of(settings: Settings) -> list[Witness]:
 def quorum_of(settings: Settings, witnesses: Sequence[Witness]) -> int:
     """How many witnesses a reader should demand: as set, else more than half of those with a network."""
     if settings.witness_quorum is not None:
-        return min(settings.witness_quorum, len(witnesses))
+        if settings.witness_quorum > len(witnesses):
+            raise SettingsError(
+                f"witness_quorum: {settings.witness_quorum} cannot sign where witnesses names {len(witnesses)}; name more, or say less"
+            )
+        return settings.witness_quorum
     online = sum(one.url is not None for one in witnesses)
     return online // 2 + 1 if online else 0
 

@@ -72,7 +72,7 @@ async def test_a_malformed_item_is_refused_alone_with_its_pointer(group: House) 
         "/items/2/action",
         "/items/3/colour",
         "/items/4",
-        "/seconds",
+        "/items/5/seconds",
         "/items/6/action",
         "/items/7/note",
     ]
@@ -150,3 +150,17 @@ async def test_a_thousand_items_are_done(group: House) -> None:
     answer = await send(group, "ben", [{**mute(one), "group_id": "big"} for one in people])
     done = answer.json()["items"]
     assert [one["receipt"]["result"]["person_id"] for one in done] == list(people)
+
+
+async def test_a_pointer_leads_from_the_whole_body_whoever_refused(group: House) -> None:
+    """S013: the door's refusals of an item point as those of its form do, and the same bytes come again."""
+    items = [
+        {"action": "group.mute", "group_id": "g", "person_id": "p0", "seconds": 60, "reason": "fraud"},
+        {"action": "group.mute", "group_id": "g", "person_id": "p1", "seconds": 60, "reason": "nonsense"},
+    ]
+    first, again = [
+        await group.ask("ann", "POST", "/v1/batches", {"items": items}, key="same") for _ in range(2)
+    ]
+    assert [one["status"] for one in first.json()["items"]] == [200, 422]
+    assert first.json()["items"][1]["problem"]["pointer"] == "/items/1/reason"
+    assert first.content == again.content

@@ -194,3 +194,19 @@ async def test_the_stream_gives_the_same_as_it_comes_and_ends_with_the_service(g
     assert (
         len((await changes(group, json.loads(events[0][2].removeprefix("data: "))["cursor"]))["changes"]) == 1
     )
+
+
+async def test_a_revoked_key_gets_no_more_from_a_stream(group: House) -> None:
+    """S003: also while effects come one after another, a stream ends within moments of its key."""
+    streaming = asyncio.create_task(group.ask("im", "GET", "/v1/changes/stream"))
+    await asyncio.sleep(0.3)
+    async with group.db.transaction() as tx:
+        await tx.execute("UPDATE api_key SET revoked_at = now() WHERE key_id = 'im'")
+    async with asyncio.timeout(10):
+        while not streaming.done():
+            async with group.db.transaction() as tx:
+                await tx.execute(
+                    "INSERT INTO outbox (rid, at, kind, payload) VALUES ('x', now(), 'test.thing', '{}')"
+                )
+            await asyncio.sleep(0.1)
+    assert (await streaming).text.count("event: ") < 40

@@ -115,3 +115,34 @@ async def test_a_parameter_that_must_be_given_is_named(house: House) -> None:
                 problem = answer.json()
                 assert (answer.status_code, problem["pointer"]) == (400, one["name"]), path
                 assert problem["data"]["why"] == "it must be given"
+
+
+async def test_a_header_that_means_something_is_said_once(house: House) -> None:
+    """Of two nobody knows which one counts: batches, checks and previews refuse them as acts do, by the header's name."""
+    for path in ("/v1/batches", "/v1/checks", "/v1/tiers/preview", "/v1/groups/g/mutes"):
+        for name in ("X-On-Behalf-Of", "Idempotency-Key", "Authorization"):
+            headers = [("authorization", f"Bearer {house.tokens['im']}"), ("idempotency-key", "once")]
+            headers += [(name, "one"), (name, "two")]
+            answer = await house.client.post(path, json={}, headers=headers)
+            problem = answer.json()
+            assert (problem["code"], problem["pointer"]) == ("malformed", name), path
+
+
+async def test_an_unfilled_template_is_a_path_like_any(house: House) -> None:
+    """A client that forgot to fill `{}` is told, with a code, that there is no such thing."""
+    for method, path in (
+        ("GET", "/v1/groups/{}"),
+        ("POST", "/v1/groups/{}/mutes"),
+        ("GET", "/v1/people/%7B%7D"),
+    ):
+        answer = await house.ask("im", method, path, {} if method == "POST" else None)
+        assert 400 <= answer.status_code < 500, path
+        assert answer.json()["code"] in {"unknown", "malformed"}, path
+
+
+async def test_head_is_get_without_a_body(house: House) -> None:
+    """RFC 9110, 9.3.2: what answers GET answers HEAD, with the same status."""
+    await house.has_group("g", "ann")
+    for path in ("/health/live", "/v1/groups/g", "/openapi.json", "/v1/groups/none"):
+        head = await house.ask("im", "HEAD", path)
+        assert head.status_code == (await house.ask("im", "GET", path)).status_code, path

@@ -333,11 +333,13 @@ def test_a_bad_list_of_witnesses_stops_the_start(lines: str) -> None:
 
 
 def test_the_quorum_is_more_than_half_of_those_with_a_network() -> None:
-    """Unless set, readers are asked to demand more than half of the witnesses that can sign at once; never more than all."""
+    """Unless set, readers are asked to demand more than half of the witnesses that can sign at once; more than all stops the start."""
     lines = [f"http://w{n} {Signer(f'w{n}', bytes(32), COSIGNATURE).vkey}" for n in range(4)]
     found = {n: Settings(witnesses="\n".join(lines[:n])) for n in range(5)}
     assert [quorum_of(one, witnesses_of(one)) for one in found.values()] == [0, 1, 2, 2, 3]
     carried = Settings(witnesses=f"{lines[0]}\n- {VKEY}\n")
     assert [one.url for one in witnesses_of(carried)] == ["http://w0", None]
     assert quorum_of(carried, witnesses_of(carried)) == 1
-    assert quorum_of(Settings(witnesses=lines[0], witness_quorum=9), witnesses_of(found[1])) == 1
+    assert quorum_of(Settings(witnesses=lines[0], witness_quorum=1), witnesses_of(found[1])) == 1
+    with pytest.raises(SettingsError, match="witness_quorum: 9 cannot sign where witnesses names 1"):
+        quorum_of(Settings(witnesses=lines[0], witness_quorum=9), witnesses_of(found[1]))

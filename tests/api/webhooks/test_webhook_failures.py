@@ -107,6 +107,7 @@ async def test_pauses_grow_to_five_minutes_and_never_end(house: House, receiver:
         ("soon", 1, 2),
         ("Fri, 31 Dec 1999 23:59:59 GMT", 1, 2),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3600, 3601),
+        ("Fri Dec 31 23:59:59 9999", 3600, 3601),
     ],
 )
 async def test_a_receiver_is_left_alone_for_as_long_as_it_asks(
