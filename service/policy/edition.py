@@ -26,6 +26,7 @@ from .catalogue import (
 from .compiled import Cell, ModelError, Table, compile_table, keep_table, kept_table, read_model
 from .lines import Line, read_lines
 from .parameters import Parameters, read_parameters
+from .promises import breaches
 from .sheets import Findings, PolicyError, Problem, read_text
 from .vocabulary import ANY, NO_RULE, RELATIONS, TIERS
 
@@ -168,6 +169,8 @@ class Policy:
             what = f"name_similarity_review is {parameters.name_similarity_review}"
             sheet["parameters.csv"].add(line, what, f"write {LEAST_SIMILARITY} to 1")
         table = kept if model is None else _table(model, lines, sheet)
+        if table is not None:
+            _check_promises(lines, table, tiers, readable["tiers.csv"], sheet)
         if problems or table is None:
             raise PolicyError(problems)
         if kept is None and cache is not None:
@@ -332,6 +335,22 @@ def _check_mutes(
                 line = _line_of(data, f"group.effect.{name}.{tier},")
                 what = f"{name} of tier {tier} is {value}"
                 findings.add(line, what, f"write {parameters.mute_min_s} to {parameters.mute_max_s} or null")
+
+
+def _check_promises(
+    lines: Sequence[Line],
+    table: Table,
+    tiers: Mapping[str, TierTable],
+    data: bytes,
+    sheet: Mapping[str, Findings],
+) -> None:
+    found = breaches(lines, table, lambda line, tier: _terms(line, tier, tiers).persons)
+    for breach, cures in found.items():
+        promise, effect = breach.promise, breach.effect
+        what = f"'{effect or breach.line.id}' breaks {promise.rule}: {promise.says}"
+        name = "rules.csv" if effect is None else "tiers.csv"
+        line = breach.line.number if effect is None else _line_of(data, f"{effect},")
+        sheet[name].add(line, what, ", ".join(cures))
 
 
 def _line_of(data: bytes, start: str) -> int:
