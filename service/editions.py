@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import structlog
 
 from service.action import actions
@@ -38,7 +39,7 @@ class Editions:
 
     @classmethod
     async def open(cls, db: Db, folder: Path, *, cache: Path) -> Self:
-        """Read the folder and every adopted edition. Raises PolicyError where the folder is broken, and nothing is served."""
+        """Read the folder and every adopted edition. Raises PolicyError where one of them is broken, and nothing is served."""
         known = list(actions())
         policy = await asyncio.to_thread(Policy.from_folder, folder, actions=known, cache=cache)
         editions = cls(db, cache, policy, known)
@@ -83,10 +84,21 @@ class Editions:
             policy = (
                 self.folder
                 if row["digest"] == self.folder.edition
-                # An edition was checked against the actions of its time; today's may be more.
-                else await asyncio.to_thread(Policy.from_files, files, cache=self._cache)
+                else await self._adopted(row["digest"], files)
             )
             if self.founding:
                 self._from, self._policies, self.founding = [], [], False
             self._from.append(row["effective_at"])
             self._policies.append(policy)
+
+    async def _adopted(self, edition: str, files: Mapping[str, bytes]) -> Policy:
+        """Read an adopted edition; what is wrong with it is told under its name, for it is not the folder's."""
+        try:
+            return await self.read(files, adopted=True)
+        except PolicyError as error:
+            raise PolicyError(
+                [
+                    msgspec.structs.replace(problem, file=f"{edition}/{problem.file}")
+                    for problem in error.problems
+                ]
+            ) from error

@@ -103,7 +103,7 @@ def test_policy_is_read_on_the_command_line(tmp_path: Path) -> None:
     failed = mandate("policy", "check", str(other))
     assert failed.returncode == 1
     assert "action 'group.mutes' is unknown" in failed.stderr
-    assert "action 'group.mute' has no allowing line" in failed.stderr
+    assert "has no allowing line" not in failed.stderr  # that only follows
     (other / "rules.csv").write_text(
         rules.replace("key.issue,any,*,2,", "key.issue,any,*,3,"), encoding="utf-8"
     )

@@ -691,15 +691,14 @@ def test_a_cache_that_cannot_be_written_stops_nothing(policy: Policy, tmp_path: 
 
 def test_diff_names_every_cell_that_changes(policy: Policy, folder: Path) -> None:
     """Allowing admins what only owners could, and raising a count, shows cell by cell; nothing else does."""
-    appended("rules.csv", "group.appoint-admin,allow,admin,group.appoint,here,3|4,2,,platform-choice,x")(
-        folder
-    )
+    line = "group.name_successors-admin,allow,admin,group.name_successors,here,3|4,2,,platform-choice,x"
+    appended("rules.csv", line)(folder)
     rewrite(folder / "tiers.csv", "dissolve_persons,,2,1", "dissolve_persons,,2,2")
     changed = Policy.from_folder(folder)
     changes = {(c.action, c.standing, c.relation, c.tier): (c.before, c.after) for c in diff(policy, changed)}
     assert changes.keys() == {
-        ("group.appoint", "admin", "here", "3"),
-        ("group.appoint", "admin", "here", "4"),
+        ("group.name_successors", "admin", "here", "3"),
+        ("group.name_successors", "admin", "here", "4"),
         ("group.dissolve", "owner", "here", "2"),
     }
     before, after = changes[("group.dissolve", "owner", "here", "2")]

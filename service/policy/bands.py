@@ -187,10 +187,13 @@ def read_tiers(data: bytes, findings: Findings) -> dict[str, TierTable] | None:
     words.
     """
     rows = read_sheet(data, COLUMNS, ("code",), findings, may_be_empty=("band", "tier"))
+    if rows is None:
+        return None
+    if sum(_is_sound(row, findings) for row in rows) < len(rows):  # tables without a line would have gaps
+        return None
     before = len(findings.problems)
-    sound = [row for row in rows if _is_sound(row, findings)]
     tables = {
-        subject: _table(subject, [row for row in sound if row["subject"] == subject], findings)
+        subject: _table(subject, [row for row in rows if row["subject"] == subject], findings)
         for subject in POINTS
     }
     return None if len(findings.problems) > before else tables
@@ -220,6 +223,20 @@ def _is_sound(row: Row, findings: Findings) -> bool:
             row.line, f"band '{row['band']}' does not fit a line of {part}", "effects have none, others one"
         )
         return False
+    highest = 4 if part == "floor" else HIGHEST_SCORE
+    return part == "effect" or (
+        whole(row, "value", findings, high=highest) is not None and _is_band(row, findings)
+    )
+
+
+def _is_band(row: Row, findings: Findings) -> bool:
+    match = BAND.fullmatch(row["band"])
+    if match is None and ".." in row["band"]:
+        findings.add(row.line, f"band '{row['band']}' cannot be read", "write low..high or low..")
+        return False
+    if match is not None and match[2] and int(match[2]) < int(match[1]):
+        findings.add(row.line, f"band '{row['band']}' ends before it begins", "write low..high")
+        return False
     return True
 
 
@@ -227,7 +244,7 @@ def _table(subject: str, rows: Sequence[Row], findings: Findings) -> TierTable:
     points: dict[str, Scale] = {}
     for name, expected in POINTS[subject].items():
         chosen = [row for row in rows if row["part"] == "points" and row["input"] == name]
-        points[name] = _scale(chosen, HIGHEST_SCORE, findings)
+        points[name] = _scale(chosen, findings)
         _check_cover(f"{subject} points {name}", chosen, points[name], expected, findings)
     floors: dict[str, Scale] = {}
     for name in FLOORS[subject]:
@@ -237,7 +254,7 @@ def _table(subject: str, rows: Sequence[Row], findings: Findings) -> TierTable:
                 findings.add(
                     row.line, f"floor {row['value']} differs from tier {row['tier']}", "write one tier"
                 )
-        floors[name] = _scale(chosen, 4, findings)
+        floors[name] = _scale(chosen, findings)
     thresholds = [row for row in rows if row["part"] == "threshold"]
     effects = {name: _effect(subject, name, rows, findings) for name in EFFECTS[subject]}
     table = TierTable(points, _thresholds(subject, thresholds, findings), floors, effects)
@@ -246,14 +263,12 @@ def _table(subject: str, rows: Sequence[Row], findings: Findings) -> TierTable:
     return table
 
 
-def _scale(rows: Sequence[Row], highest: int, findings: Findings) -> Scale:
+def _scale(rows: Sequence[Row], findings: Findings) -> Scale:
     words: dict[str, int] = {}
     bands: list[tuple[Band, Row]] = []
     for row in rows:
-        value = whole(row, "value", findings, high=highest)
-        if value is None:
-            continue
-        band = _band(row, value, findings)
+        value = int(row["value"])
+        band = _band(row, value)
         if band is None:
             words[row["band"]] = value
         else:
@@ -267,16 +282,9 @@ def _scale(rows: Sequence[Row], highest: int, findings: Findings) -> Scale:
     return Scale(words, tuple(band for band, _ in bands))
 
 
-def _band(row: Row, value: int, findings: Findings) -> Band | None:
+def _band(row: Row, value: int) -> Band | None:
     match = BAND.fullmatch(row["band"])
-    if match is None:
-        if ".." in row["band"]:
-            findings.add(row.line, f"band '{row['band']}' cannot be read", "write low..high or low..")
-        return None
-    low, high = int(match[1]), int(match[2]) if match[2] else None
-    if high is not None and high < low:
-        findings.add(row.line, f"band '{row['band']}' ends before it begins", "write low..high")
-    return Band(low, high, value)
+    return None if match is None else Band(int(match[1]), int(match[2]) if match[2] else None, value)
 
 
 def _check_cover(
@@ -303,7 +311,7 @@ def _check_cover(
 
 def _thresholds(subject: str, rows: Sequence[Row], findings: Findings) -> tuple[Band, ...]:
     before = len(findings.problems)
-    floors = _scale(rows, HIGHEST_SCORE, findings)
+    floors = _scale(rows, findings)
     tiers = tuple(int(row["tier"]) for row in sorted(rows, key=lambda row: row["tier"]))
     bands = floors.bands
     line = rows[0].line if rows else 1

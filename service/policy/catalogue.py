@@ -165,6 +165,8 @@ def read_measures(data: bytes, findings: Findings) -> dict[str, Measure] | None:
     """The catalogue by code in file order, or None with findings."""
     optional = ("group_action", "coupled", "requires", "opens_duty", *DSA_COLUMNS)
     rows = read_sheet(data, MEASURE_COLUMNS, ("code",), findings, may_be_empty=optional)
+    if rows is None:
+        return None
     before = len(findings.problems)
     codes = {row["code"] for row in rows}
     measures = {
@@ -178,6 +180,8 @@ def read_violations(data: bytes, findings: Findings) -> dict[str, Violation] | N
     rows = read_sheet(
         data, VIOLATION_COLUMNS, ("code",), findings, may_be_empty=("dsa_category", "dsa_keywords")
     )
+    if rows is None:
+        return None
     before = len(findings.problems)
     violations: dict[str, Violation] = {}
     for row in rows:
@@ -202,6 +206,8 @@ def read_violations(data: bytes, findings: Findings) -> dict[str, Violation] | N
 def read_reasons(data: bytes, findings: Findings) -> dict[str, Reason] | None:
     """The reason codes in file order, or None with findings."""
     rows = read_sheet(data, REASON_COLUMNS, ("code",), findings, may_be_empty=("note",))
+    if rows is None:
+        return None
     before = len(findings.problems)
     reasons: dict[str, Reason] = {}
     for row in rows:
@@ -217,6 +223,8 @@ def read_reasons(data: bytes, findings: Findings) -> dict[str, Reason] | None:
 def read_documents(data: bytes, findings: Findings) -> dict[str, tuple[Document, ...]] | None:
     """The versions of each document, oldest first, or None with findings."""
     rows = read_sheet(data, DOCUMENT_COLUMNS, ("code",), findings, may_be_empty=("note",))
+    if rows is None:
+        return None
     before = len(findings.problems)
     documents: dict[str, list[Document]] = {}
     for row in rows:
@@ -256,6 +264,8 @@ def read_documents(data: bytes, findings: Findings) -> dict[str, tuple[Document,
 def read_names(data: bytes, findings: Findings) -> tuple[ReservedTerm, ...] | None:
     """The reserved terms in the order of the file, or None with findings."""
     rows = read_sheet(data, NAME_COLUMNS, ("term",), findings, may_be_empty=("note",))
+    if rows is None:
+        return None
     before = len(findings.problems)
     terms: list[ReservedTerm] = []
     for row in rows:

@@ -95,7 +95,8 @@ def _definitions(text: str) -> tuple[dict[str, int], dict[str, str]]:
 def compile_table(model: str, lines: Sequence[Line]) -> Table:
     """Ask Casbin about every distinct input of every action and spread the answers over the whole domain.
 
-    Raises ModelError where Casbin's answer and the effect of the line it names differ.
+    Raises ModelError where Casbin's answer and the effect of the line it names differ, or where that line does not speak
+    of the cell.
     """
     by_action: dict[str, list[int]] = {}
     for index, line in enumerate(lines):
@@ -204,6 +205,11 @@ def _compile_action(
                 if index is not None:
                     cells = ((action, s, r, t) for s in alike for r in related for t in levels)
                     table.update(dict.fromkeys(cells, index))
+    for cell, index in table.items():
+        if not _covers(lines[index], cell):
+            raise ModelError(
+                f"casbin decides {' '.join(cell)} by the line {lines[index].id}, which says nothing of it"
+            )
     return table
 
 

@@ -26,6 +26,7 @@ from .catalogue import (
 from .compiled import Cell, ModelError, Table, compile_table, keep_table, kept_table, read_model
 from .lines import Line, read_lines
 from .parameters import Parameters, read_parameters
+from .promises import breaches
 from .sheets import Findings, PolicyError, Problem, read_text
 from .vocabulary import ANY, NO_RULE, RELATIONS, TIERS
 
@@ -136,7 +137,7 @@ class Policy:
 
         `actions` are all known actions: each must have a rule and no rule may name another (None: not
         checked). `cache` is a folder for compiled tables, by edition digest. Raises PolicyError with every
-        fault found.
+        fault of what each file says; where there is none, with every fault of what they say together.
         """
         problems: list[Problem] = []
         _check_names(files, problems)
@@ -152,28 +153,34 @@ class Policy:
         documents = read_documents(readable["documents.csv"], sheet["documents.csv"])
         reserved = read_names(readable["names.csv"], sheet["names.csv"]) if "names.csv" in files else ()
         lines = read_lines(readable["rules.csv"], sheet["rules.csv"], actions, EFFECTS)
-        if measures is not None and reasons is not None:
-            asking = {line.action: 0 for line in lines}
-            asking.update({line.action: line.number for line in lines if "reason" in line.terms})
-            check_references(measures, reasons, asking, (sheet["measures.csv"], sheet["rules.csv"]))
-        if tiers is not None and parameters is not None:
-            _check_mutes(readable["tiers.csv"], tiers, parameters, sheet["tiers.csv"])
-        if parameters is not None and not LEAST_SIMILARITY <= parameters.name_similarity_review <= 1:
+        edition = digest(files)
+        kept = kept_table(edition, lines, cache) if cache is not None and not problems else None
+        model = read_model(readable["model.conf"], sheet["model.conf"]) if kept is None else None
+        if tiers is None or parameters is None or measures is None or violations is None or reasons is None:
+            raise PolicyError(problems)
+        if problems or documents is None or reserved is None:
+            raise PolicyError(problems)
+        asking = {line.action: 0 for line in lines}
+        asking.update({line.action: line.number for line in lines if "reason" in line.terms})
+        check_references(measures, reasons, asking, (sheet["measures.csv"], sheet["rules.csv"]))
+        _check_mutes(readable["tiers.csv"], tiers, parameters, sheet["tiers.csv"])
+        if not LEAST_SIMILARITY <= parameters.name_similarity_review <= 1:
             line = _line_of(readable["parameters.csv"], "name_similarity_review,")
             what = f"name_similarity_review is {parameters.name_similarity_review}"
             sheet["parameters.csv"].add(line, what, f"write {LEAST_SIMILARITY} to 1")
-        table = _table(files, lines, sheet, problems, cache)
-        catalogues = _all_or_none(measures, violations, reasons)
-        if tiers is None or parameters is None or catalogues is None or documents is None or table is None:
+        table = kept if model is None else _table(model, lines, sheet)
+        if table is not None:
+            _check_promises(lines, table, tiers, readable["tiers.csv"], sheet)
+        if problems or table is None:
             raise PolicyError(problems)
-        if problems or reserved is None:
-            raise PolicyError(problems)
+        if kept is None and cache is not None:
+            keep_table(table, edition, cache)
         return cls(
             files=files,
             lines=lines,
             parameters=parameters,
             tiers=tiers,
-            catalogues=catalogues,
+            catalogues=(measures, violations, reasons),
             documents=documents,
             reserved=reserved,
             table=table,
@@ -330,42 +337,33 @@ def _check_mutes(
                 findings.add(line, what, f"write {parameters.mute_min_s} to {parameters.mute_max_s} or null")
 
 
+def _check_promises(
+    lines: Sequence[Line],
+    table: Table,
+    tiers: Mapping[str, TierTable],
+    data: bytes,
+    sheet: Mapping[str, Findings],
+) -> None:
+    found = breaches(lines, table, lambda line, tier: _terms(line, tier, tiers).persons)
+    for breach, cures in found.items():
+        promise, effect = breach.promise, breach.effect
+        what = f"'{effect or breach.line.id}' breaks {promise.rule}: {promise.says}"
+        name = "rules.csv" if effect is None else "tiers.csv"
+        line = breach.line.number if effect is None else _line_of(data, f"{effect},")
+        sheet[name].add(line, what, ", ".join(cures))
+
+
 def _line_of(data: bytes, start: str) -> int:
     return data.decode().partition(start)[0].count("\n") + 1
 
 
-def _all_or_none(
-    measures: dict[str, Measure] | None,
-    violations: dict[str, Violation] | None,
-    reasons: dict[str, Reason] | None,
-) -> tuple[dict[str, Measure], dict[str, Violation], dict[str, Reason]] | None:
-    if measures is None or violations is None or reasons is None:
-        return None
-    return measures, violations, reasons
-
-
-def _table(
-    files: Mapping[str, bytes],
-    lines: Sequence[Line],
-    sheet: Mapping[str, Findings],
-    problems: list[Problem],
-    cache: Path | None,
-) -> Table | None:
-    edition = digest(files)
-    table = kept_table(edition, lines, cache) if cache is not None and not problems else None
-    if table is not None:
-        return table
-    model = read_model(files.get("model.conf", b""), sheet["model.conf"])
-    if model is None:
-        return None
+def _table(model: str, lines: Sequence[Line], sheet: Mapping[str, Findings]) -> Table | None:
     try:
         table = compile_table(model, lines)
     except ModelError as fault:
         sheet["model.conf"].add(1, str(fault), "restore the published model")
         return None
     _check_reach(lines, table, sheet["rules.csv"])
-    if cache is not None and not problems:
-        keep_table(table, edition, cache)
     return table
 
 

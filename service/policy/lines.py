@@ -49,14 +49,17 @@ class Line(msgspec.Struct, frozen=True):
 def read_lines(
     data: bytes, findings: Findings, actions: Collection[str] | None, effects: Mapping[str, Collection[str]]
 ) -> list[Line]:
-    """The rules in file order; faulty lines are left out and named in `findings`.
+    """The rules in file order; faulty lines are left out and named in `findings`, and then nothing is said of missing ones.
 
     `actions` are the known actions (None: any well-formed one). `effects` are the names of the tier effects
     by subject, which `persons` and `note` refer to.
     """
     rows = read_sheet(data, COLUMNS, ("id",), findings, may_be_empty=("terms",))
+    if rows is None:
+        return []
     lines = [line for row in rows if (line := _line(row, findings, actions, effects)) is not None]
-    _say_missing(lines, findings, actions)
+    if len(lines) == len(rows):
+        _say_missing(lines, findings, actions)
     return lines
 
 

@@ -195,6 +195,8 @@ class Bound(msgspec.Struct, frozen=True):
 def read_parameters(data: bytes, findings: Findings) -> Parameters | None:
     """All values, or None with findings: a value missing, unknown, of the wrong type or beyond its bound."""
     rows = read_sheet(data, COLUMNS, ("name",), findings, may_be_empty=("limit", "note"))
+    if rows is None:
+        return None
     before = len(findings.problems)
     types = {field.name: field.type for field in msgspec.structs.fields(Parameters)}
     values: dict[str, int | float] = {}

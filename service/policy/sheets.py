@@ -95,15 +95,16 @@ def read_sheet(
     findings: Findings,
     *,
     may_be_empty: Sequence[str],
-) -> list[Row]:
-    """The rows of a table in file order. Rows with faults are left out and named in `findings`.
+) -> list[Row] | None:
+    """The rows of a table in file order, or None with findings where a line cannot be read.
 
-    `key` names the columns whose values together must be unique; `may_be_empty` the columns that need no
+    What the lines mean is then not judged: it would only tell what follows from the one that is lacking. `key` names the columns whose values together must be unique; `may_be_empty` the columns that need no
     value.
     """
+    before = len(findings.problems)
     text = read_text(data, findings)
     if text is None:
-        return []
+        return None
     rows: list[Row] = []
     seen: dict[tuple[str, ...], int] = {}
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -111,7 +112,7 @@ def read_sheet(
     _, header = next(records, (1, []))
     if header != list(columns):
         findings.add(1, f"columns are {','.join(header)}", f"write exactly {','.join(columns)}")
-        return []
+        return None
     for line, cells in records:
         if len(cells) != len(columns):
             findings.add(
@@ -127,8 +128,11 @@ def read_sheet(
             continue
         seen[name] = line
         rows.append(row)
+    if len(findings.problems) > before:
+        return None
     if not rows:
-        findings.add(1, "holds no usable line", "add at least one")
+        findings.add(1, "holds no line", "add at least one")
+        return None
     return rows
 
 
