@@ -12,6 +12,7 @@ from service.action import Action, Change, Id, Jurisdiction, Need, Situation, St
 from service.caller import Caller
 from service.domain import credit, staff
 from service.domain.identity import Checked, Methods, Reference, check_verification, kept, refuse_raw
+from service.domain.names import refuse_unseen
 from service.domain.people import IdentityStatus, Person
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -178,8 +179,9 @@ class RegisterOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.
     answerable_person: Id | None = None
 
     def form(self, policy: Policy) -> None:
-        """Refuses `malformed` (an MCN that is no company), `raw_identity`."""
+        """Refuses `malformed` (an MCN that is no company; a name with control characters), `raw_identity`."""
         refuse_raw("/name", self.name)
+        refuse_unseen(self.name)
         if self.is_mcn and self.kind != "company":
             raise Refusal(Code.MALFORMED, pointer="/is_mcn", why="only a company is an MCN")
 
@@ -325,8 +327,9 @@ class UpdateOperatorFacts(OperatorAction, frozen=True, kw_only=True, tag="operat
     jurisdiction: Jurisdiction | None = None
 
     def form(self, policy: Policy) -> None:
-        """Refuses `malformed` (no fact named), `raw_identity`."""
+        """Refuses `malformed` (no fact named; a name with control characters), `raw_identity`."""
         refuse_raw("/name", self.name)
+        refuse_unseen(self.name)
         if {self.name, self.is_mcn, self.answerable_person, self.jurisdiction} == {None}:
             raise Refusal(Code.MALFORMED, pointer="", why="names no fact")
 
