@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from service.commands.tiers import LISTED, PLANS
+from service.commands.tiers import DIFFERING, LISTED, PLANS
 from service.db import Embedded
 from tests.kit import POLICIES
 from tests.test_commands import Served, mandate
@@ -187,5 +187,6 @@ def test_what_is_stored_is_proved_from_the_database_alone(staff: Staff) -> None:
         asyncio.run(change(embedded.owner_dsn))
     done = staff.tiers("recompute", "--output", "csv")
     (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert list(row) == DIFFERING
     assert (done.returncode, row["id"], row["where"]) == (1, "b", "now")
     assert row["why"].startswith("score is 1, computed ")
