@@ -42,7 +42,7 @@ def main() -> None:
     """Decide, apply and record every act of governance over groups and public accounts.
 
     Settings come from MANDATE_… variables, a TOML file, and MANDATE_…_FILE for secrets. Without MANDATE_DSN a
-    PostgreSQL of its own is started under MANDATE_DATA (`.data`).
+    PostgreSQL of its own is started under MANDATE_DATA (`.data`); `serve`, `demo`, `migrate` and `found` make a new one.
     """
 
 
@@ -58,7 +58,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
     """
     # Until the server listens to it, SIGTERM unwinds like Ctrl-C, so that the embedded database is left properly.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with one_line_errors(), settings_with_database(config) as found:
+    with one_line_errors(), settings_with_database(config, new=True) as found:
         from msgspec.structs import replace
 
         from service import log
@@ -112,7 +112,7 @@ def found(config: Path | None, staff: tuple[str, ...], backends: tuple[str, ...]
 
         mandate found --staff ho=head_of_content_safety --staff wu=compliance --staff li=approver --backend im
     """
-    with one_line_errors(), settings_with_database(config) as settings:
+    with one_line_errors(), settings_with_database(config, new=True) as settings:
         from service import log
         from service.commands.founding import found_now
 

@@ -144,7 +144,7 @@ WITH walked AS MATERIALIZED (
         AND NOT EXISTS (
             SELECT FROM measure m
             WHERE m.target_type = 'account' AND m.target_id = w.account_id AND m.code = 'P_FIELD_SUSPEND'
-                AND m.from_at >= lost.ended_at
+                AND m.scope = w.klass AND m.from_at >= lost.ended_at
         )
 )
 SELECT

@@ -18,6 +18,7 @@ import rich_click as click
 from click.testing import CliRunner
 
 from service.__main__ import main
+from service.commands import filings, measures, tiers
 from tests.conftest import Database
 from tests.served import REPOSITORY, Served, mandate, plain
 
@@ -217,7 +218,12 @@ def test_measures_and_the_dormant_are_listed_by_command(served: Served, tokens: 
     assert mandate("measures", "dormant", "--stage", "warned", **env).stdout == "No account is dormant.\n"
     for args in (("list", "--code", "P_FIELD_SUSPEND", "--ended"), ("dormant",)):
         assert json.loads(mandate("measures", *args, "--output", "json", **env).stdout) == []
-        assert mandate("measures", *args, "--output", "csv", **env).stdout.strip() == ""
+        (header,) = csv.reader(io.StringIO(mandate("measures", *args, "--output", "csv", **env).stdout))
+        assert "measure_id" in header
+    wrong = mandate("measures", "list", "--code", "NOPE", **env)
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+    assert "no measure NOPE" in wrong.stderr
+    assert "P_FIELD_SUSPEND" in wrong.stderr
     assert mandate("measures", "list", "--at", "2026-11-02T08:00:00Z", "--ended", **env).returncode == 2
     wrong = mandate("measures", "dormant", **(env | {"MANDATE_KEY": "mk_wrong"}))
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
@@ -238,6 +244,7 @@ def test_names_that_wait_are_listed_by_command(served: Served, tokens: dict[str,
 
     env = {"MANDATE_URL": served.url, "MANDATE_KEY": tokens["classifier"]}
     assert mandate("names", "waiting", **env).stdout == "No name waits.\n"
+    empty = mandate("names", "waiting", "--output", "csv", **env).stdout
     ref = "b2d0c6b1-6f0e-4d1c-9a53-7c1e84f2a905"
     verified = {"status": "verified", "methods": ["mobile", "id_document"], "identity_ref": ref}
     post("im", "PUT", "/v1/people/ann", {"jurisdiction": "CN-130200"})
@@ -258,6 +265,7 @@ def test_names_that_wait_are_listed_by_command(served: Served, tokens: dict[str,
     assert httpx.put(f"{served.url}/v1/accounts/a/profile", json=body, headers=renamed).status_code == 200
 
     rows = list(csv.DictReader(io.StringIO(mandate("names", "waiting", "--output", "csv", **env).stdout)))
+    assert empty.splitlines() == [",".join(rows[0])]
     assert [(row["account"], row["asked by"]) for row in rows] == [
         ("a", "profile"),
         ("b", "registration"),
@@ -286,6 +294,45 @@ def test_names_that_wait_are_listed_by_command(served: Served, tokens: dict[str,
     for wrong in ({"MANDATE_KEY": "mk_wrong"}, {"MANDATE_KEY": tokens["im"]}):
         refused = mandate("names", "waiting", **(env | wrong))
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "schema"),
+    [
+        (filings.LODGED, "FilingView"),
+        (filings.MISSING, "Unfiled"),
+        (measures.DORMANT, "DormantView"),
+        (tiers.ODD, "Odd"),
+        (tiers.DEVIATIONS, "Deviation"),
+        (tiers.OVERRIDDEN, "Overridden"),
+        (tiers.COUNTED, "OverrideCount"),
+    ],
+)
+def test_an_empty_list_has_the_columns_of_a_full_one(columns: list[str], schema: str) -> None:
+    """The header of a CSV without rows names what the API says of each item, in its order."""
+    described = json.loads((REPOSITORY / "openapi" / "openapi.json").read_bytes())["components"]["schemas"]
+    (found,) = [one for name, one in described.items() if name.rpartition(".")[2] == schema]
+    assert list(columns) == list(found["properties"])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("tiers", "recompute"),
+        ("webhooks", "list"),
+        ("keys", "trail", "list"),
+        ("checkpoint", "request", "file"),
+        ("new-log",),
+    ],
+)
+def test_what_looks_makes_no_house(args: tuple[str, ...], tmp_path: Path) -> None:
+    """In a folder that holds no house, a mistyped one, commands that need one say so in a line, and make nothing there."""
+    nowhere = tmp_path / "nowhere"
+    done = mandate(*args, MANDATE_DATA=str(nowhere))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert f"no house in {nowhere}" in done.stderr
+    assert "MANDATE_DATA" in done.stderr
+    assert not nowhere.exists()
 
 
 STAFF = (

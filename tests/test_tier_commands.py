@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
+from service.commands.tiers import DIFFERING, LISTED, PLANS
 from service.db import Embedded
 from tests.kit import POLICIES
 from tests.test_commands import Served, mandate
@@ -85,6 +86,10 @@ def test_lists_are_tables_json_and_csv(staff: Staff) -> None:
     done = staff.tiers("list", "--tier", "3", "--output", "csv")
     (row,) = csv.DictReader(io.StringIO(done.stdout))
     assert (row["account"], row["class"], row["tier"], row["state"]) == ("b", "life", "3", "accepted")
+    assert tuple(row) == LISTED["account"]
+    for args, columns in ((("list", "--kind", "group"), LISTED["group"]), (("plans",), PLANS)):
+        empty = staff.tiers(*args, "--output", "csv").stdout
+        assert empty.splitlines() == [",".join(columns)]
     assert [one["account_id"] for one in staff.read("list", "--state", "waiting")] == ["c"]
     assert "name a" in staff.tiers("list", "--class", "life").stdout
     assert staff.read("list", "--kind", "group") == []
@@ -182,5 +187,6 @@ def test_what_is_stored_is_proved_from_the_database_alone(staff: Staff) -> None:
         asyncio.run(change(embedded.owner_dsn))
     done = staff.tiers("recompute", "--output", "csv")
     (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert list(row) == DIFFERING
     assert (done.returncode, row["id"], row["where"]) == (1, "b", "now")
     assert row["why"].startswith("score is 1, computed ")

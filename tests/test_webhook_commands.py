@@ -18,6 +18,7 @@ import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from service.commands.serving import free_port
+from service.commands.webhooks import STANDINGS
 from service.webhooks import FAMILIES
 from tests.conftest import REPOSITORY, Database
 from tests.kit import Founded, House
@@ -133,6 +134,7 @@ async def test_a_webhook_is_handled_by_command(placed: Placed) -> None:
         for words in (webhook_id, "the IM", "paused by operator", url):
             assert words in table
         [row] = csv.DictReader(io.StringIO((await placed.run("list", "--output", "csv")).stdout))
+        assert list(row) == STANDINGS
         assert (row["behind"], row["families"], row["state"]) == ("1", "account|group", "paused by operator")
         for output in ("table", "json", "csv"):
             shown = await placed.run("list", "--output", output)

@@ -14,7 +14,7 @@ from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, r
 from service.clock import instant_text
 from service.db import Db, queries
 from service.db.pool import Reader
-from service.domain.in_force import TAKES_AWAY, Measure, TargetType, Use
+from service.domain.in_force import Measure, TargetType, Use
 from service.domain.measures.acts import LiftMeasure
 from service.domain.notices import Notice, Parts
 from service.errors import Code, Refusal
@@ -42,7 +42,10 @@ class NoticePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeasureView(msgspec.Struct, frozen=True, kw_only=True):
-    """One measure: what it binds, on what it rests, by which records it began and ended, what it takes away while in force."""
+    """One measure: what it binds, on what it rests, by which records it began and ended, what it takes away while in force.
+
+    `takes_away` holds within `scope`: among an account's uses, P_FIELD_SUSPEND of another field takes nothing.
+    """
 
     measure_id: str
     code: str
@@ -81,10 +84,14 @@ class MeasureWithNotices(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """One use of an account: whether it may be made now, and by which measures not; `until` is the last end among them."""
+    """One use of an account: whether it may be made now, why not (`code`), and by which measures; `until` is the last end of all that stands in the way.
+
+    `code`: `not_in_state`, `measure_forbids`, or `monetisation_rests` (after a transfer, S100); "" where it may be made.
+    """
 
     use: Use
     may: bool
+    code: str
     by: list[str]
     until: str | None
 
@@ -92,7 +99,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 class Uses(msgspec.Struct, frozen=True, kw_only=True):
     """What other services may let an account do at an instant (S131). `class` is the one field in which it publishes.
 
-    `code` says why nothing at all is free: `not_in_state` (it waits or is closed); `measure_forbids` where a measure is.
+    `code` says why not all is free: `not_in_state` (it waits or is closed, and nothing is); `measure_forbids` where a measure
+    is; `monetisation_rests` where nothing but its last transfer stands in the way (S100). `until` is the instant it is free again.
     """
 
     account_id: str
@@ -112,6 +120,9 @@ _USES: tuple[Use, ...] = (
     "interact",
     "manage_comments",
 )
+
+_WHY = (Code.NOT_IN_STATE.value, "measure_forbids", "monetisation_rests")
+"""Why a use may not be made, the first that holds."""
 
 
 @get("/v1/measures", operation_id="measure.list", tags=["measure"])
@@ -229,27 +240,35 @@ async def get_uses(request: Request[Any, Any, Any], account_id: FromPath[str]) -
             raise Refusal(Code.UNKNOWN)
         caller.inside(account["jurisdiction"], account["tier"])
         rows = await _rows(connection, None, target_type="account", target_id=account_id, at=now, most=500)
-    taken = [_taken(use, rows, lives=account["lives"]) for use in _USES]
-    if not account["lives"]:
-        code = Code.NOT_IN_STATE.value
-    else:
-        code = "" if all(one.may for one in taken) else "measure_forbids"
+    rests = account["monetisation_eligible_at"]
+    rests = None if rests is None or rests <= now else rests
+    taken = [
+        _taken(
+            use,
+            [one for one in rows if use in one.takes_away(account["klass"])],
+            rests=rests if use == "monetise" else None,
+            lives=account["lives"],
+        )
+        for use in _USES
+    ]
+    codes = [one.code for one in taken if one.code]
     answer = Uses(
         account_id=account_id,
         klass=account["klass"],
         at=instant_text(now),
-        code=code,
+        code=min(codes, key=_WHY.index, default=""),
         uses=taken,
-        measures=[_view(one, now) for one in rows],
+        measures=[_view(one, now, account["klass"]) for one in rows],
     )
     return shown(answer)
 
 
-def _taken(use: Use, measures: list[Measure], *, lives: bool) -> Taken:
-    by = [one for one in measures if use in TAKES_AWAY.get(one.code, ())]
-    ends = [one.until for one in by]
+def _taken(use: Use, by: list[Measure], *, rests: dt.datetime | None, lives: bool) -> Taken:
+    ends = [one.until for one in by] + ([] if rests is None else [rests])
     last = None if not ends or None in ends else max(end for end in ends if end is not None)
-    return Taken(use=use, may=lives and not by, by=[one.measure_id for one in by], until=text_of(last))
+    reasons = zip(_WHY, (not lives, by, rests is not None), strict=True)
+    code = next((why for why, holds in reasons if holds), "")
+    return Taken(use=use, may=not code, code=code, by=[one.measure_id for one in by], until=text_of(last))
 
 
 def _person(caller: KnownCaller) -> str | None:
@@ -271,7 +290,7 @@ async def _rows(connection: Reader, caller: KnownCaller | None, **asked: Any) ->
     return [Measure.from_record(row) for row in await sql.measures(connection, **(wanted | asked))]
 
 
-def _view(one: Measure, at: dt.datetime) -> MeasureView:
+def _view(one: Measure, at: dt.datetime, klass: str | None = None) -> MeasureView:
     return MeasureView(
         measure_id=one.measure_id,
         code=one.code,
@@ -285,7 +304,7 @@ def _view(one: Measure, at: dt.datetime) -> MeasureView:
         basis=one.basis,
         facts=one.facts,
         imposed_as=one.imposed_as,
-        takes_away=list(TAKES_AWAY.get(one.code, ())),
+        takes_away=list(one.takes_away(klass)),
         dsa_surface=one.dsa_surface,
         coupled_to=one.coupled_to,
         record_id=one.by_record,

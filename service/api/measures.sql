@@ -32,6 +32,6 @@ LIMIT :most;
 
 -- name: account_uses^
 -- An account as far as its uses depend on it, with who answers for it.
-SELECT a.klass, a.jurisdiction, a.tier, a.accepted_at IS NOT NULL AND a.closed_at IS NULL AS lives, o.answerable_person
+SELECT a.klass, a.jurisdiction, a.tier, a.monetisation_eligible_at, a.accepted_at IS NOT NULL AND a.closed_at IS NULL AS lives, o.answerable_person
 FROM account a JOIN operator o USING (operator_id)
 WHERE a.account_id = :account_id;

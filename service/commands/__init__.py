@@ -87,8 +87,11 @@ class Judging(click.RichCommand):
 
 
 @contextmanager
-def settings_with_database(config: Path | None) -> Iterator[Settings]:
-    """Yield settings whose `dsn` is set, starting and migrating the embedded database when there is no other."""
+def settings_with_database(config: Path | None, *, new: bool = False) -> Iterator[Settings]:
+    """Yield settings whose `dsn` is set, starting and migrating the embedded database when there is no other.
+
+    Raises CommandError where it is not there yet, unless a `new` one may be made.
+    """
     settings = Settings.read(file=config)
     if not settings.embedded:
         yield settings
@@ -97,6 +100,11 @@ def settings_with_database(config: Path | None) -> Iterator[Settings]:
 
     from service.db import Embedded, migrate
 
+    if not new and not Embedded.exists(settings.data):
+        raise CommandError(
+            f"there is no house in {settings.data.expanduser().resolve()}; set MANDATE_DATA to its folder, MANDATE_DSN to "
+            "its database, or begin one: mandate serve"
+        )
     with Embedded.start(settings.data) as embedded:
         migrate(embedded.owner_dsn)
         yield replace(settings, dsn=embedded.service_dsn, migration_dsn=embedded.owner_dsn)
@@ -124,13 +132,17 @@ class Later(click.RichGroup):
         return import_module(self._module).commands
 
 
-def shown(rows: Sequence[Mapping[str, Any]], output: str, title: str = "") -> None:
-    """Print rows of equal members as a table, as JSON, or as CSV (RFC 4180, UTF-8; lists with `|` between)."""
+def shown(rows: Sequence[Mapping[str, Any]], output: str, columns: Sequence[str] = ()) -> None:
+    """Print rows of equal members as a table, as JSON, or as CSV (RFC 4180, UTF-8; lists with `|` between).
+
+    `columns`: what the members are called, for a list that may be empty: it has its header all the same.
+    """
+    header = tuple(rows[0]) if rows else tuple(columns)
     if output == "csv":
         import csv
 
         lines = csv.writer(sys.stdout)
-        lines.writerow(rows[0] if rows else ())
+        lines.writerow(header)
         for row in rows:
             lines.writerow(
                 ["|".join(map(str, one)) if isinstance(one, list | tuple) else one for one in row.values()]
@@ -144,8 +156,8 @@ def shown(rows: Sequence[Mapping[str, Any]], output: str, title: str = "") -> No
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for name in rows[0] if rows else ():
+    table = Table(box=None, pad_edge=False)
+    for name in header:
         table.add_column(name, overflow="fold", no_wrap=name in {"token", "secret"})
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))

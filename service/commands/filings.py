@@ -9,6 +9,18 @@ import rich_click as click
 from service.commands import LISTS, one_line_errors, shown
 from service.commands.keys import opened
 
+LODGED = [
+    "filing_id",
+    "document",
+    "document_version",
+    "authority",
+    "receipt",
+    "jurisdiction",
+    "filed_at",
+    "noted_at",
+]
+MISSING = ["document", "document_version", "name_zh", "name_en", "in_force_since", "days", "note"]
+
 
 @click.group("filings")
 def commands() -> None:
@@ -21,7 +33,7 @@ def commands() -> None:
 def list_filings(where: tuple[str, Path | None], output: str) -> None:
     """List the register: each version of a document, with whom it was lodged, and the receipt."""
     with one_line_errors():
-        shown(opened(where).pages("/v1/filings"), output)
+        shown(opened(where).pages("/v1/filings"), output, LODGED)
 
 
 @commands.command("missing")
@@ -34,4 +46,4 @@ def list_missing(where: tuple[str, Path | None], output: str) -> None:
         if output == "table" and not found:
             click.echo("All that is in force was lodged.")
             return
-        shown(found, output)
+        shown(found, output, MISSING)

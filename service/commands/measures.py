@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from service.commands import LISTS, one_line_errors, shown
-from service.commands.client import opened
+from service.commands import LISTS, CommandError, one_line_errors, shown
+from service.commands.client import Api, opened
+
+IN_FORCE = ["measure_id", "code", "target", "state", "from", "until", "imposed_as", "ground"]
+DORMANT = [
+    "account_id",
+    "name",
+    "class",
+    "jurisdiction",
+    "operator_id",
+    "stage",
+    "unused_since",
+    "warned_at",
+    "warned_record",
+    "pause_due_at",
+    "paused_at",
+    "measure_id",
+    "decision_due_at",
+]
 
 
 @click.group("measures")
@@ -50,11 +69,14 @@ def list_measures(
         "in_force": None if ended else "true",
     }
     with one_line_errors():
-        found = opened(where).pages("/v1/measures", asked)
+        api = opened(where)
+        found = api.pages("/v1/measures", asked)
+        if code is not None and not found:
+            _require_known(api, code)
         if output == "table" and not found:
             click.echo("No such measure.")
             return
-        shown(found if output == "json" else [_line(one) for one in found], output)
+        shown(found if output == "json" else [_line(one) for one in found], output, IN_FORCE)
 
 
 @commands.command("dormant")
@@ -72,7 +94,15 @@ def list_dormant(where: tuple[str, Path | None], stage: str | None, output: str)
         if output == "table" and not found:
             click.echo("No account is dormant.")
             return
-        shown(found, output)
+        shown(found, output, DORMANT)
+
+
+def _require_known(api: Api, code: str) -> None:
+    """Raises CommandError where the catalogue in force has no such code; one of before is asked about only while it finds some."""
+    text = api.ask("GET", "/v1/editions/current")["files"]["measures.csv"]
+    known = sorted(row["code"] for row in csv.DictReader(io.StringIO(text)))
+    if code not in known:
+        raise CommandError(f"there is no measure {code}; measures.csv has {', '.join(known)}")
 
 
 def _line(measure: dict[str, Any]) -> dict[str, Any]:

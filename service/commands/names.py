@@ -11,6 +11,22 @@ import rich_click as click
 from service.commands import LISTS, one_line_errors, shown
 from service.commands.client import opened
 
+WAITING = (
+    "account",
+    "name",
+    "looks like",
+    "similarity",
+    "of account",
+    "which is",
+    "why",
+    "terms",
+    "kinds",
+    "class",
+    "asked by",
+    "operator",
+    "place",
+)
+
 
 @click.group("names")
 def commands() -> None:
@@ -41,7 +57,8 @@ def list_waiting(where: tuple[str, Path | None], by: str | None, most: int | Non
         if output == "table" and not found:
             click.echo("No name waits.")
             return
-        shown(found if output == "json" else [line for one in found for line in _lines(one)], output)
+        lines = [line for one in found for line in _lines(one)]
+        shown(found if output == "json" else lines, output, WAITING)
 
 
 def _lines(waiting: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,30 @@ KIND = click.option(
 )
 _Where = tuple[str, Path | None, Any]
 
+_RANKED = ("name", "class", "place", "tier", "override until", "recheck")
+LISTED = {"account": ("account", *_RANKED, "state"), "group": ("group", *_RANKED, "members")}
+CHANGES = ["what", "from", "to", "when", "class", "count", "samples"]
+ODD = ["id", "class", "jurisdiction", "tier", "computed", "why", "edition", "record", "override_record"]
+DEVIATIONS = ["profile", "class", "tier", "computed", "why", "count", "peers", "samples"]
+OVERRIDDEN = [
+    "approval_id",
+    "kind",
+    "id",
+    "staff_id",
+    "class",
+    "direction",
+    "before",
+    "tier",
+    "until",
+    "state",
+    "at",
+    "records",
+]
+COUNTED = ["staff_id", "kind", "class", "direction", "count", "granted", "records"]
+MOVES = ["plan", "from", "to", "when", "count"]
+PLANS = ["plan_id", "kind", "state", "looked", "changed", "created_at", "ended_at"]
+DIFFERING = ["kind", "id", "where", "why"]
+
 
 @click.group("tiers")
 def commands() -> None:
@@ -67,7 +91,7 @@ def list_subjects(where: _Where, kind: str, output: str, **asked: Any) -> None:
             "due_recheck_before": asked["due_before"],
         }
         items = _api(where).pages(f"/v1/{kind}s", query, key="accounts" if kind == "account" else "items")
-        shown([_line(kind, one) if output != "json" else one for one in items], output)
+        shown([_line(kind, one) if output != "json" else one for one in items], output, LISTED[kind])
 
 
 def _line(kind: str, one: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +260,7 @@ def _tell_all(found: dict[str, Any], output: str) -> None:
             }
             for one in found[name]
         ]
-    shown(rows, output)
+    shown(rows, output, CHANGES)
     if output == "table":
         click.echo(
             f"{found['subjects']} {found['kind']}s; {found['unchanged']} keep their tier. "
@@ -260,7 +284,7 @@ def list_deviations(where: _Where, kind: str, subjects: bool, output: str) -> No
             items = api.pages("/v1/tiers/consistency", {"kind": kind})
         else:
             items = api.ask("GET", f"/v1/tiers/deviations?kind={kind}", patient=True)["items"]
-        shown(items, output)
+        shown(items, output, ODD if subjects else DEVIATIONS)
 
 
 @commands.command()
@@ -277,7 +301,7 @@ def overrides(where: _Where, kind: str | None, each: bool, output: str) -> None:
         else:
             asked = "" if kind is None else f"?kind={kind}"
             items = api.ask("GET", f"/v1/tiers/override-counts{asked}")["items"]
-        shown(items, output)
+        shown(items, output, OVERRIDDEN if each else COUNTED)
 
 
 # Ranking all again
@@ -296,7 +320,7 @@ def plan(where: _Where, kind: str, reason: str, output: str) -> None:
         if output == "json":
             shown([api.ask("GET", f"/v1/tiers/plans/{made['plan_id']}")], output)
             return
-        shown([{"plan": made["plan_id"], **one} for one in made["moves"]], output)
+        shown([{"plan": made["plan_id"], **one} for one in made["moves"]], output, MOVES)
         if output == "table":
             click.echo(
                 f"{made['subjects']} {kind}s looked at. To run it: mandate tiers run {made['plan_id']}"
@@ -344,9 +368,8 @@ def plans(where: _Where, output: str) -> None:
     with one_line_errors():
         rows = _api(where).pages("/v1/tiers/plans")
         if output != "json":
-            names = ("plan_id", "kind", "state", "looked", "changed", "created_at", "ended_at")
-            rows = [{name: one[name] for name in names} for one in rows]
-        shown(rows, output)
+            rows = [{name: one[name] for name in PLANS} for one in rows]
+        shown(rows, output, PLANS)
 
 
 def _watch(api: Api, path: str) -> None:
@@ -404,10 +427,10 @@ def recompute(where: _Where, config: Path | None, output: str) -> None:
     with one_line_errors(), where[2](config) as settings:
         with Progress(console=Console(stderr=True), transient=True) as bar:
             found = asyncio.run(prove(settings.dsn, bar))
-        if found.differing or output == "json":
+        if found.differing or output != "table":
             import msgspec
 
-            shown([msgspec.to_builtins(one) for one in found.differing], output)
+            shown([msgspec.to_builtins(one) for one in found.differing], output, DIFFERING)
         click.echo(
             f"{found.results} results computed again, {len(found.differing)} differ; {found.unranked} subjects have none",
             err=output != "table",

@@ -33,6 +33,21 @@ _SETTLE_SECONDS = 10.0
 _ONCE = "The secret is shown this once. Give it to the receiver, who checks with it that a post is ours."
 
 
+STANDINGS = [
+    "webhook",
+    "name",
+    "url",
+    "families",
+    "state",
+    "behind",
+    "lost",
+    "failing_since",
+    "answer",
+    "answered_at",
+    "next_at",
+]
+
+
 @click.group("webhooks")
 def commands() -> None:
     """Add, list, rotate, pause, resume, remove and test webhooks."""
@@ -66,7 +81,7 @@ def list_webhooks(config: Path | None, output: str) -> None:
         if output == "table" and not rows:
             click.echo("There is no webhook.")
             return
-        shown(rows, output)
+        shown(rows, output, STANDINGS)
 
 
 @commands.command()

@@ -103,6 +103,11 @@ class Embedded:
                 "MANDATE_DATA, or an existing PostgreSQL with MANDATE_DSN"
             ) from error
 
+    @staticmethod
+    def exists(data: Path) -> bool:
+        """Whether a server's files are under `data`; nothing is made."""
+        return os.path.lexists(data.expanduser().resolve() / "postgresql")
+
     @property
     def service_dsn(self) -> str:
         """Address for the role that serves."""

@@ -36,10 +36,10 @@ TAKES_AWAY: dict[str, tuple[Use, ...]] = {
     "P_MON_TERMINATE": ("monetise",),
     "P_SUSPEND_RECTIFY": ("publish", "advertise", "interact", "manage_comments"),
 }
-"""What other services must not let an account do while a measure of the code is in force (S131).
+"""What other services must not let an account do while a measure of the code is in force (S131)."""
 
-A field suspended (P_FIELD_SUSPEND) is the account's own class: outside its class an account does not publish at all.
-"""
+OF_ONE_FIELD = "P_FIELD_SUSPEND"
+"""It takes publishing in one field, its `scope`: nothing from an account that publishes in another (S096)."""
 
 LEAST_BLOCKING_RANK = 30
 """A measure of this rank or above in force stands in the way of a transfer (S060, account.offer_transfer)."""
@@ -82,6 +82,12 @@ class Measure(Row, frozen=True, kw_only=True):
     def state(self, at: dt.datetime) -> str:
         """`in_force`, `lifted` or `expired`; past its end it is expired, also before the sweep says so."""
         return self.ended_how or ("in_force" if self.holds(at) else "expired")
+
+    def takes_away(self, klass: str | None = None) -> tuple[Use, ...]:
+        """What it takes while in force; of an account that publishes in the field `klass`, where that is known."""
+        if self.code == OF_ONE_FIELD and None not in {klass, self.scope} and klass != self.scope:
+            return ()
+        return TAKES_AWAY.get(self.code, ())
 
     def with_(self, **facts: Any) -> Measure:
         """The row with some facts changed and its version grown by one."""

@@ -22,6 +22,24 @@ LEAST_SIMILARITY = 0.8
 _CONFUSABLES = Path(__file__).with_name("confusables.csv")
 
 
+_DIRECTION = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f"
+)
+"""What says in which direction text runs (Unicode Bidi_Control), with what was once meant for the same."""
+
+
+def refuse_unseen(name: str | None, pointer: str = "/name") -> None:
+    """Refuse `malformed` for what a name would hold unseen: controls, ends of lines, and what turns the text round.
+
+    Such a name is shown as another one than is compared (A5, S093). Joiners and variation selectors stay: scripts and emoji need them.
+    """
+    for char in name or "":
+        if char in _DIRECTION or unicodedata.category(char) in {"Cc", "Zl", "Zp"}:
+            raise Refusal(
+                Code.MALFORMED, pointer=pointer, why=f"holds the control character U+{ord(char):04X}"
+            )
+
+
 def name_key(name: str) -> str:
     """A name as far as it distinguishes: letters and digits of its compatible form, without case, space and signs."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -12,6 +12,7 @@ from service.action import Action, Change, Id, Jurisdiction, Need, Situation, St
 from service.caller import Caller
 from service.domain import credit, staff
 from service.domain.identity import Checked, Methods, Reference, check_verification, kept, refuse_raw
+from service.domain.names import refuse_unseen
 from service.domain.people import IdentityStatus, Person
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -178,8 +179,9 @@ class RegisterOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.
     answerable_person: Id | None = None
 
     def form(self, policy: Policy) -> None:
-        """Refuses `malformed` (an MCN that is no company), `raw_identity`."""
+        """Refuses `malformed` (an MCN that is no company; a name with control characters), `raw_identity`."""
         refuse_raw("/name", self.name)
+        refuse_unseen(self.name)
         if self.is_mcn and self.kind != "company":
             raise Refusal(Code.MALFORMED, pointer="/is_mcn", why="only a company is an MCN")
 
@@ -228,18 +230,23 @@ class RegisterOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.
 class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.verify"):
     """Keep the outcome of the composite check of an operator (O1).
 
-    While a change of facts waits, `verified` checks and applies it, and `failed` speaks of the change alone: it is
-    dropped and the identity stays as it was. `withdrawn` always speaks of the operator. Without an identity there
-    are no new accounts; the duty to correct joins here once there are duties. The first success opens the operator's
-    own ledger of credit (O2), which is suspended while there is no proved identity.
+    A check of a change of facts names it by `asked_record`, the record that asked: `verified` then applies it, and
+    `failed` speaks of the change alone: it is dropped and the identity stays as it was. A check that names none speaks of
+    the operator as it stands, and a change goes on waiting; `withdrawn` drops it. Without an identity there are no new
+    accounts; the duty to correct joins here once there are duties. The first success opens the operator's own ledger of
+    credit (O2), which is suspended while there is no proved identity.
     """
 
     status: Checked
     methods: Methods = []
     identity_ref: Reference | None = None
+    asked_record: Id | None = None
 
     def form(self, policy: Policy) -> None:
+        """Refuses `malformed` (withdrawn names a change, too few members), `raw_identity`."""
         check_verification(self.status, self.methods, self.identity_ref)
+        if self.status == "withdrawn" and self.asked_record is not None:
+            raise Refusal(Code.MALFORMED, pointer="/asked_record", why="withdrawn speaks of the operator")
 
     def asked(self) -> dict[str, object]:
         return {"status": self.status, "methods": self.methods}
@@ -253,22 +260,27 @@ class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.ve
         operator = here.find(Operator, self.operator_id)
         if operator is None or operator.pending is None or operator.pending.answerable_person is None:
             return ()
+        if operator.pending.by_record != self.asked_record:
+            return ()
         return [
             Need(Person, (operator.pending.answerable_person,), write=True),
             Need(Answerable, (self.operator_id,)),
         ]
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `person_closed`, `identity_unverified` when who is to answer from now on no longer can."""
+        """Refuses `not_in_state` when no change waits, `facts_changed` when another one does, and `person_closed`,
+        `identity_unverified` when who is to answer from now on no longer can.
+        """
         operator = self.operator(here)
-        pending = operator.pending
-        facts = {} if pending is None else pending.facts()
-        rejected = self.status == "failed" and pending is not None
+        answered = self._answered(operator)
+        facts = {} if answered is None else answered.facts()
+        rejected = self.status == "failed" and answered is not None
         applied = facts if self.status == "verified" else {}
         if "answerable_person" in applied:
             require_answerable(here, applied["answerable_person"])
         identity = {} if rejected else kept(self.status, self.methods, self.identity_ref, here.at)
-        checked = operator.with_(pending=None, **identity, **applied)
+        pending = operator.pending if answered is None else None
+        checked = operator.with_(pending=pending, **identity, **applied)
         was, now = (one.identity_status == "verified" for one in (operator, checked))
         held = here.find(credit.Credit, "operator", self.operator_id)
         ledger = credit.reidentified(here, "operator", self.operator_id, was=was, now=now)
@@ -295,7 +307,7 @@ class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.ve
                 "answerable_before": Subject("person", operator.answerable_person),
                 "answerable": Subject("person", checked.answerable_person),
             },
-            links=[] if pending is None else [pending.by_record],
+            links=[] if answered is None else [answered.by_record],
             personal={
                 name: value
                 for name, value in (
@@ -308,12 +320,25 @@ class VerifyOperator(OperatorAction, frozen=True, kw_only=True, tag="operator.ve
                 "identity_status": checked.identity_status,
                 "applied": sorted(applied),
                 "version": checked.version,
+                **({} if pending is None else {"pending": sorted(pending.facts())}),
             },
         )
 
+    def _answered(self, operator: Operator) -> PendingFacts | None:
+        """The change that this check ends: the one it names, or what waits for an identity that is withdrawn."""
+        pending = operator.pending
+        if self.asked_record is None:
+            return pending if self.status == "withdrawn" else None
+        if pending is None:
+            raise Refusal(Code.NOT_IN_STATE, pointer="/asked_record")
+        if pending.by_record != self.asked_record:
+            raise Refusal(Code.FACTS_CHANGED, pointer="/asked_record")
+        return pending
+
 
 class UpdateOperatorFacts(OperatorAction, frozen=True, kw_only=True, tag="operator.update_facts"):
-    """The answerable person asks for other facts; they wait for the same check as registration (operator.verify).
+    """The answerable person asks for other facts; they wait for the same check as registration, which names
+    them by this record (operator.verify).
 
     What is not named stays; asking again replaces what waits. The kind is not asked for: another legal subject is
     another operator.
@@ -325,8 +350,9 @@ class UpdateOperatorFacts(OperatorAction, frozen=True, kw_only=True, tag="operat
     jurisdiction: Jurisdiction | None = None
 
     def form(self, policy: Policy) -> None:
-        """Refuses `malformed` (no fact named), `raw_identity`."""
+        """Refuses `malformed` (no fact named; a name with control characters), `raw_identity`."""
         refuse_raw("/name", self.name)
+        refuse_unseen(self.name)
         if {self.name, self.is_mcn, self.answerable_person, self.jurisdiction} == {None}:
             raise Refusal(Code.MALFORMED, pointer="", why="names no fact")
 

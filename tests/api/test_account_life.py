@@ -278,6 +278,20 @@ async def test_monetisation_stays_off_after_a_transfer(two: House) -> None:
     assert facts["next_recheck_at"] == "2026-11-02T08:00:00Z"
     (effect,) = await two.effects("account.operator_changed")
     assert effect["monetisation_eligible_at"] == "2027-02-02T08:00:00.000Z"
+    uses = await two.do("im", "GET", f"{ACCOUNT}/uses")
+    assert uses["code"] == "monetisation_rests"
+    assert [one for one in uses["uses"] if not one["may"]] == [
+        {
+            "use": "monetise",
+            "may": False,
+            "code": "monetisation_rests",
+            "by": [],
+            "until": "2027-02-02T08:00:00.000Z",
+        }
+    ]
+    two.clock.set(dt.datetime(2027, 2, 2, 8, tzinfo=dt.UTC))
+    uses = await two.do("im", "GET", f"{ACCOUNT}/uses")
+    assert (uses["code"], all(one["may"] for one in uses["uses"])) == ("", True)
 
 
 async def test_who_answered_then_is_still_told(two: House) -> None:

@@ -46,7 +46,13 @@ async def test_the_end_of_a_credential_suspends_its_field_in_the_same_act(clinic
     assert await may(clinic, "tea")
     uses = await clinic.do("ann", "GET", "/v1/accounts/clinic/uses")
     assert (uses["code"], uses["class"]) == ("measure_forbids", "health")
-    assert uses["uses"][0] == {"use": "publish", "may": False, "by": [measure], "until": None}
+    assert uses["uses"][0] == {
+        "use": "publish",
+        "may": False,
+        "code": "measure_forbids",
+        "by": [measure],
+        "until": None,
+    }
     shown = await clinic.do("ann", "GET", "/v1/accounts/clinic")
     assert shown["measures"] == [{"measure_id": measure, "code": "P_FIELD_SUSPEND"}]
     card = await clinic.do("ben", "GET", "/v1/accounts/clinic")
@@ -78,6 +84,33 @@ async def test_a_credential_of_another_field_lifts_nothing(clinic: House) -> Non
     measure = await expired(clinic)
     await accept(clinic, kind="law", valid_until="2027-12-31T00:00:00Z")
     assert await in_force(clinic, "clinic") == [measure]
+
+
+async def test_a_suspended_field_binds_nobody_outside_it(clinic: House) -> None:
+    """S096, S131: an account that left the suspended field publishes; the next field's end suspends it all the same, as its return would."""
+    measure = await expired(clinic)
+    await change_class(clinic, "life")
+    assert await in_force(clinic, "clinic") == [measure]
+    uses = await clinic.do("im", "GET", "/v1/accounts/clinic/uses")
+    assert (uses["class"], uses["code"]) == ("life", "")
+    assert all(one["may"] for one in uses["uses"])
+    assert uses["measures"][0]["takes_away"] == []
+    ends = clinic.clock.now() + dt.timedelta(days=9)
+    await accept(clinic, kind="law", valid_until=instant_text(ends))
+    await change_class(clinic, "law")
+    assert await may(clinic, "clinic")
+    clinic.clock.set(ends + dt.timedelta(milliseconds=1))
+    assert await swept(clinic) == ["credential.expire"]
+    assert not await may(clinic, "clinic")
+    found = await clinic.do("mo", "GET", "/v1/measures?target_type=account&target_id=clinic&in_force=true")
+    assert [one["scope"] for one in found["items"]] == ["health", "law"]
+
+
+async def change_class(house: House, klass: str) -> None:
+    """Clinic changes its class: asked by ann, accepted by a classifier."""
+    asked = await house.do("ann", "PUT", "/v1/accounts/clinic/profile", {"class": klass})
+    body = {"asked_record": asked["record_id"]}
+    await house.do("cl", "POST", "/v1/accounts/clinic/profile/acceptance", body)
 
 
 async def test_a_credential_that_begins_later_ends_the_suspension_on_its_day(clinic: House) -> None:

@@ -39,6 +39,35 @@ async def alike(house: House, name: str = "Sunrise Kitchem", account_id: str = "
     return await house.do("ben", "POST", "/v1/accounts", asking(account_id, operator_id="p", name=name))
 
 
+# What no name holds
+
+
+@pytest.mark.parametrize("char", ["\u202e", "\u2067", "\u200f", "\u061c", "\n", "\x07", "\x85", "\u2028"])
+async def test_no_name_turns_round_or_hides(sunrise: House, char: str) -> None:
+    """A5, S093: what turns text round or controls it is in no name, wherever one is given, and which it was is said."""
+    name = f"{char}院务国"
+    operator = {"operator_id": "q", "kind": "media", "name": name, "jurisdiction": "CN-110000"}
+    group = {"group_id": "g", "name": name, "class": "family", "capacity": 10, "join_mode": "invite"}
+    for who, method, path, body in (
+        ("ben", "POST", "/v1/accounts", asking("b", operator_id="p", name=name)),
+        ("ann", "PUT", "/v1/accounts/a/profile", {"name": name}),
+        ("ben", "POST", "/v1/operators", operator),
+        ("ann", "PATCH", "/v1/operators/o", {"name": name}),
+        ("ann", "POST", "/v1/groups", group),
+        ("ann", "PUT", "/v1/groups/g/profile", {"name": name}),
+    ):
+        problem = await sunrise.refused("malformed", who, method, path, body)
+        assert problem["pointer"] == "/name"
+        assert problem["data"] == {"why": f"holds the control character U+{ord(char):04X}"}
+
+
+@pytest.mark.parametrize("name", ["می\u200cخواهم", "ක්\u200dෂ", "👩\u200d🍳 cook", "♥\ufe0f heart"])
+async def test_names_keep_what_scripts_and_emoji_need(sunrise: House, name: str) -> None:
+    """A5: joiners and variation selectors are kept as they were given."""
+    await alike(sunrise, name)
+    assert (await seen(sunrise, "b", "ben"))["name"] == name
+
+
 # What is found
 
 

@@ -133,7 +133,7 @@ async def test_other_facts_wait_for_the_same_check(operator: House) -> None:
     waiting = await seen(operator, "ann")
     assert (waiting["name"], waiting["answerable_person"]) == (OPERATOR["name"], "ann")
     assert waiting["pending"] == body | {"by_record": asked["record_id"]}
-    receipt = await operator.do("im", "PUT", IDENTITY, VERIFIED)
+    receipt = await operator.do("im", "PUT", IDENTITY, VERIFIED | {"asked_record": asked["record_id"]})
     assert receipt["result"]["applied"] == ["answerable_person", "is_mcn", "name"]
     facts = await seen(operator)
     assert (facts["name"], facts["is_mcn"], facts["answerable_person"]) == tuple(body.values())
@@ -147,11 +147,35 @@ async def test_other_facts_wait_for_the_same_check(operator: House) -> None:
     await operator.refused("refused", "ann", "PATCH", "/v1/operators/o", {"name": "y1"})
 
 
+async def test_a_check_applies_only_the_change_it_names(operator: House) -> None:
+    """S094: a routine check leaves what waits as it is, whoever is to answer; one that names another change is refused."""
+    path = "/v1/operators/o"
+    first = await operator.do("ann", "PATCH", path, {"answerable_person": "ben"})
+    for body, status in ((VERIFIED, "verified"), ({"status": "failed", "methods": ["mobile"]}, "failed")):
+        receipt = await operator.do("im", "PUT", IDENTITY, body)
+        assert (receipt["result"]["applied"], receipt["result"]["pending"]) == ([], ["answerable_person"])
+        facts = await seen(operator)
+        assert (facts["identity_status"], facts["answerable_person"]) == (status, "ann")
+        assert facts["pending"] == {"answerable_person": "ben", "by_record": first["record_id"]}
+    naming = VERIFIED | {"asked_record": first["record_id"]}
+    second = await operator.do("ann", "PATCH", path, {"name": "x1"})
+    problem = await operator.refused("facts_changed", "im", "PUT", IDENTITY, naming)
+    assert problem["pointer"] == "/asked_record"
+    naming["asked_record"] = second["record_id"]
+    assert (await operator.do("im", "PUT", IDENTITY, naming))["result"]["applied"] == ["name"]
+    await operator.refused("not_in_state", "im", "PUT", IDENTITY, naming)
+    withdrawn = {"status": "withdrawn", "asked_record": second["record_id"]}
+    problem = await operator.refused("malformed", "im", "PUT", IDENTITY, withdrawn)
+    assert problem["pointer"] == "/asked_record"
+    assert (await seen(operator))["answerable_person"] == "ann"
+
+
 async def test_a_failed_check_drops_the_change_alone(operator: House) -> None:
     """S094: while a change waits, failed drops it and leaves the identity; withdrawn takes the identity too."""
     await operator.do("im", "PUT", IDENTITY, VERIFIED)
-    await operator.do("ann", "PATCH", "/v1/operators/o", {"name": "x1"})
-    await operator.do("cl", "PUT", IDENTITY, {"status": "failed", "methods": ["mobile"]})
+    asked = await operator.do("ann", "PATCH", "/v1/operators/o", {"name": "x1"})
+    body = {"status": "failed", "methods": ["mobile"], "asked_record": asked["record_id"]}
+    await operator.do("cl", "PUT", IDENTITY, body)
     facts = await seen(operator)
     assert (facts["identity_status"], facts["pending"], facts["name"]) == ("verified", None, OPERATOR["name"])
     await operator.do("ann", "PATCH", "/v1/operators/o", {"name": "x1"})
@@ -170,9 +194,10 @@ async def test_who_is_to_answer_is_looked_at_again(operator: House) -> None:
     await operator.has_people("cai", identity_status="unverified")
     await operator.refused("identity_unverified", "ann", "PATCH", path, {"answerable_person": "cai"})
     await operator.refused("unknown", "ann", "PATCH", path, {"answerable_person": "nobody"})
-    await operator.do("ann", "PATCH", path, {"answerable_person": "ben"})
+    asked = await operator.do("ann", "PATCH", path, {"answerable_person": "ben"})
     await operator.do("im", "PUT", "/v1/people/ben/identity", {"status": "withdrawn"})
-    await operator.refused("identity_unverified", "im", "PUT", IDENTITY, VERIFIED)
+    body = VERIFIED | {"asked_record": asked["record_id"]}
+    await operator.refused("identity_unverified", "im", "PUT", IDENTITY, body)
     assert (await seen(operator))["answerable_person"] == "ann"
 
 

@@ -49,7 +49,8 @@ async def hands_over(house: House, operator_id: str, old: str, new: str) -> tupl
     """Let another person answer for an operator from now on; the records of the asking and of the check."""
     path = f"/v1/operators/{operator_id}"
     asked = await house.do(old, "PATCH", path, {"answerable_person": new})
-    checked = await house.do("im", "PUT", f"{path}/identity", VERIFIED)
+    naming = VERIFIED | {"asked_record": asked["record_id"]}
+    checked = await house.do("im", "PUT", f"{path}/identity", naming)
     return asked["record_id"], checked["record_id"]
 
 
@@ -114,10 +115,13 @@ async def test_an_operator_whose_answerable_person_changed_answers_otherwise_bef
 async def test_a_check_that_changes_nobody_or_drops_the_change_leaves_the_interval(account: House) -> None:
     """S214: verified again, or the change refused, ann answers as before, by the same record."""
     await account.do("im", "PUT", "/v1/operators/o/identity", VERIFIED)
-    await account.do("ann", "PATCH", "/v1/operators/o", {"answerable_person": "ann", "name": "another name"})
-    await account.do("im", "PUT", "/v1/operators/o/identity", VERIFIED)
-    await account.do("ann", "PATCH", "/v1/operators/o", {"answerable_person": "cai"})
-    await account.do("im", "PUT", "/v1/operators/o/identity", {"status": "failed", "methods": ["mobile"]})
+    body = {"answerable_person": "ann", "name": "another name"}
+    asked = await account.do("ann", "PATCH", "/v1/operators/o", body)
+    checked = VERIFIED | {"asked_record": asked["record_id"]}
+    await account.do("im", "PUT", "/v1/operators/o/identity", checked)
+    asked = await account.do("ann", "PATCH", "/v1/operators/o", {"answerable_person": "cai"})
+    body = {"status": "failed", "methods": ["mobile"], "asked_record": asked["record_id"]}
+    await account.do("im", "PUT", "/v1/operators/o/identity", body)
     async with account.db.read() as db:
         rows = await db.fetch("SELECT person_id, until_at FROM answerable WHERE operator_id = 'o'")
     assert [tuple(row) for row in rows] == [("ann", None)]

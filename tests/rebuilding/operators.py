@@ -50,13 +50,14 @@ def verified(facts: Facts, act: Act) -> None:
     applied = {name: pending[name] for name in act.after["applied"]}
     if "name" in applied:
         applied["name"] = act.value("name")
-    speaks_of_change_alone = act.asked["status"] == "failed" and pending
+    ended_change = act.after["applied"] or act.after["dropped"]
+    speaks_of_change_alone = act.asked["status"] == "failed" and ended_change
     found = {} if speaks_of_change_alone else identity(act)
     if act.id("answerable") != act.id("answerable_before"):
         held = facts.one("answerable", operator_id=operator["operator_id"], until_at=None)
         facts.change(held, act, until_at=act.at, ended_record=act.record)
         _answers(facts, act, operator["operator_id"], act.id("answerable"))
-    facts.change(operator, act, pending=None, **found, **applied)
+    facts.change(operator, act, pending=None if ended_change else operator.get("pending"), **found, **applied)
     credited(facts, act)
 
 

@@ -33,7 +33,7 @@ from service.domain.accounts.names import (
 from service.domain.accounts.tiers import basis_said, crossing
 from service.domain.credentials import NEEDED, CredentialsOf
 from service.domain.identity import refuse_raw
-from service.domain.names import name_key
+from service.domain.names import name_key, refuse_unseen
 from service.domain.notices import listed, reason_said
 from service.domain.operators import require_identity
 from service.errors import Code, Refusal
@@ -70,11 +70,12 @@ class UpdateProfile(AccountAction, frozen=True, kw_only=True, tag="account.updat
     profile: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
 
     def form(self, policy: Policy) -> None:
-        """Refuses `malformed` (nothing named; a name without letter or digit), `raw_identity`."""
+        """Refuses `malformed` (nothing named; a name without letter or digit, or with control characters), `raw_identity`."""
         del policy
         if {self.name, self.klass, self.profile} == {None}:
             raise Refusal(Code.MALFORMED, pointer="", why="names nothing")
         refuse_raw("/name", self.name)
+        refuse_unseen(self.name)
         if self.name is not None and not name_key(self.name):
             raise Refusal(Code.MALFORMED, pointer="/name", why="holds no letter or digit")
 

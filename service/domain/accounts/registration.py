@@ -44,7 +44,7 @@ from service.domain.accounts.tiers import crossing
 from service.domain.allowances import level_need, require_credit, require_room
 from service.domain.credentials import NEEDED, CredentialsOf
 from service.domain.identity import refuse_raw
-from service.domain.names import name_key
+from service.domain.names import name_key, refuse_unseen
 from service.domain.notices import listed, reason_said
 from service.domain.operators import Operator, require_identity
 from service.domain.people import Person
@@ -68,8 +68,9 @@ class RegisterAccount(AccountAction, frozen=True, kw_only=True, tag="account.reg
     jurisdiction: Jurisdiction
 
     def form(self, policy: Policy) -> None:
-        """Refuses `malformed` (a name without letter or digit), `raw_identity`."""
+        """Refuses `malformed` (a name without letter or digit, or with control characters), `raw_identity`."""
         refuse_raw("/name", self.name)
+        refuse_unseen(self.name)
         if not name_key(self.name):
             raise Refusal(Code.MALFORMED, pointer="/name", why="holds no letter or digit")
 

@@ -33,7 +33,7 @@ from service.domain.groups.facts import (
     Role,
 )
 from service.domain.groups.ranking import crossing, due, explained, ranked, tier_coupled
-from service.domain.names import refuse_reserved
+from service.domain.names import refuse_reserved, refuse_unseen
 from service.domain.people import Known, Person
 from service.errors import Code, Refusal
 
@@ -93,6 +93,10 @@ class RegisterGroup(Action, frozen=True, kw_only=True, tag="group.register"):
     jurisdiction: Jurisdiction | None = None
     owner_id: Id | None = None
     member_count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+
+    def form(self, policy: Policy) -> None:
+        """Refuses `malformed` (a name with control characters)."""
+        refuse_unseen(self.name)
 
     def target(self, here: Situation) -> Subject:
         return Subject("group", self.group_id)
@@ -272,8 +276,10 @@ class UpdateGroupProfile(GroupAction, frozen=True, kw_only=True, tag="group.upda
     link_open: bool | None = None
 
     def form(self, policy: Policy) -> None:
+        """Refuses `malformed` (nothing named; a name with control characters)."""
         if self.name is None and self.asked() == {}:
             raise Refusal(Code.MALFORMED, pointer="", why="nothing is named")
+        refuse_unseen(self.name)
 
     def asked(self) -> dict[str, Any]:
         facts = {

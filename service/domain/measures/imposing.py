@@ -14,7 +14,7 @@ import msgspec
 
 from service.action import Effect, Situation
 from service.clock import instant_text
-from service.domain.in_force import TAKES_AWAY, Measure, TargetType
+from service.domain.in_force import Measure, TargetType
 from service.domain.notices import (
     Notice,
     Parts,
@@ -224,7 +224,7 @@ def said(measure: Measure) -> dict[str, Any]:
 
 
 def told(measure: Measure) -> dict[str, Any]:
-    """A measure as the backend hears of it: whom it binds, until when, and what it takes away (S131)."""
+    """A measure as the backend hears of it: whom it binds, until when, and what it takes away within its scope (S131)."""
     return {
         "measure_id": measure.measure_id,
         "code": measure.code,
@@ -233,5 +233,5 @@ def told(measure: Measure) -> dict[str, Any]:
         "from": instant_text(measure.from_at),
         "until": until_text(measure.until),
         "coupled_to": measure.coupled_to,
-        "takes_away": list(TAKES_AWAY.get(measure.code, ())),
+        "takes_away": list(measure.takes_away()),
     }

@@ -10,7 +10,7 @@ from service.action import Change, Need, Note, Reason, Situation, Subject
 from service.clock import instant_text
 from service.domain.accounts.facts import Account
 from service.domain.credentials import NEEDED, Credential, CredentialsOf, OfCredential, answered
-from service.domain.in_force import Measure, together
+from service.domain.in_force import OF_ONE_FIELD, Measure, together
 from service.domain.measures.ending import end
 from service.domain.measures.imposing import LINKED_AT_MOST, NAMED_AT_MOST, Bound, Ground, impose, said
 from service.domain.notices import Said
@@ -21,7 +21,7 @@ from service.rows import Row
 if TYPE_CHECKING:
     from service.policy import Terms
 
-SUSPENSION = "P_FIELD_SUSPEND"
+SUSPENSION = OF_ONE_FIELD
 BASIS = ["self-media-notice:item.2", "account-rules:art.9"]
 RENEWED: Said = {
     "zh": "新的有效资质已获接受，暂停解除。",
@@ -241,7 +241,11 @@ class ExpireCredential(OfCredential, frozen=True, kw_only=True, tag="credential.
             return answered(found, expired, covered=True)
         operator, run = here.get(Operator, found.operator_id), here.get(RunBy, found.operator_id)
         klass = CLASSES[found.kind]
-        already = {one.target_id for one in run.open if one.code == SUSPENSION and one.coupled_to is None}
+        already = {
+            one.target_id
+            for one in run.open
+            if one.code == SUSPENSION and one.scope == klass and one.coupled_to is None
+        }
         bound = [
             Bound(
                 "account", one.account_id, one.jurisdiction, operator.answerable_person, f"account_{number}"
@@ -273,7 +277,7 @@ def _counted(**counts: int) -> dict[str, int]:
 
 
 class Lapse(Row, frozen=True, kw_only=True):
-    """The credential of a kind that an operator lost last, and when the field of one account was suspended last."""
+    """The credential of a kind that an operator lost last, and when that field was suspended last for one account."""
 
     table = "credential"
     key = ("operator_id", "kind", "account_id")
@@ -300,9 +304,11 @@ class Lapse(Row, frozen=True, kw_only=True):
                 kind,
             )
             suspended = await db.fetch(
-                "SELECT max(from_at) AS at FROM measure WHERE target_type = 'account' AND target_id = $1 AND code = $2",
+                "SELECT max(from_at) AS at FROM measure WHERE target_type = 'account' AND target_id = $1 AND code = $2"
+                " AND scope = $3",
                 account,
                 SUSPENSION,
+                CLASSES[kind],
             )
             found[operator, kind, account] = cls(
                 operator_id=operator,
