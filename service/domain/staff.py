@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import msgspec
 
 from service.action import Action, Change, Id, Jurisdiction, Need, Note, Reason, Situation, Stand, Subject
 from service.caller import Caller, Relation, Standing
+from service.db import queries
 from service.domain.people import Person
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -17,6 +18,7 @@ from service.rows import Row, subject
 if TYPE_CHECKING:
     from service.policy import Terms
 
+sql = queries(__file__)
 #: Relations that hold for machines: they have no stake; the policy limits them by standing alone.
 _MACHINE = frozenset(
     {Relation.ANY, Relation.HERE, Relation.SELF, Relation.OWN, Relation.APART, Relation.IN_SCOPE}
@@ -78,10 +80,58 @@ class OpenRoles(Row, frozen=True, kw_only=True):
             held[role.staff_id,].append(role)
         return {key: cls(staff_id=key[0], roles=tuple(roles)) for key, roles in held.items()}
 
-    def standings(self) -> tuple[Standing, ...]:
-        """The standings among what is held; a post is none."""
-        known = {standing.value for standing in Standing}
-        return tuple(Standing(role.standing) for role in self.roles if role.standing in known)
+    def standings(self, kind: str) -> tuple[Standing, ...]:
+        """The standings that a key of this kind lends its holder: a regulator's that one alone, no other ever that one (S190)."""
+        held = _standings(role.standing for role in self.roles)
+        return tuple(one for one in held if (one == Standing.REGULATOR) == (kind == "regulator"))
+
+    def fit(self, kind: str) -> bool:
+        """Whether a key of this kind may be bound to who holds this; the post alone is enough for one of staff."""
+        held = {role.standing for role in self.roles}
+        return bool(held) and (Standing.REGULATOR.value in held) == (kind == "regulator")
+
+
+class Held(msgspec.Struct, frozen=True):
+    """One standing or post that somebody holds now."""
+
+    staff_id: str
+    person_id: str | None
+    standing: str
+
+
+@subject
+class Roster(Row, frozen=True, kw_only=True):
+    """What everybody of staff holds now. Who would change something looks alone: the next waits for him. Never written."""
+
+    table = "staff_role"
+    key = ()
+
+    held: tuple[Held, ...] = ()
+
+    @classmethod
+    async def look(
+        cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
+    ) -> Mapping[tuple[str, ...], Self]:
+        """Wait for the gate, unless nothing will be changed; then look."""
+        if lock != "read":
+            await sql.gate(db)
+        held = tuple(Held(**row) for row in await sql.held(db))
+        return dict.fromkeys(keys, cls(held=held))
+
+    def of_human(self, staff_id: str, person_id: str | None) -> frozenset[str]:
+        """What one human holds, under this staff id and under every other that is known to be the same person."""
+        return frozenset(
+            one.standing
+            for one in self.held
+            if one.staff_id == staff_id or (person_id is not None and one.person_id == person_id)
+        )
+
+
+def _standings(held: Iterable[str]) -> tuple[Standing, ...]:
+    """The standings among what one holds; a post is none. Beside `regulator` nothing else counts (S190)."""
+    known = {standing.value for standing in Standing}
+    found = tuple(Standing(one) for one in held if one in known)
+    return (Standing.REGULATOR,) if Standing.REGULATOR in found else found
 
 
 def needs_of(caller: Caller) -> list[Need]:
@@ -137,12 +187,15 @@ def stand(
         acting(here)
         return Stand((Standing.OWNER if own else Standing.STRANGER,), frozenset(relations), parties=parties)
     relations.add(Relation.IN_SCOPE)
-    return Stand(here.get(OpenRoles, caller.staff_id).standings(), frozenset(relations), parties=parties)
+    return Stand(
+        here.get(OpenRoles, caller.staff_id).standings(caller.kind), frozenset(relations), parties=parties
+    )
 
 
 # Acts
 
 HEAD = "head_of_content_safety"
+_REGULATOR = Standing.REGULATOR.value
 Office = Literal[
     "moderator", "classifier", "approver", "compliance", "auditor", "regulator", "head_of_content_safety"
 ]
@@ -187,7 +240,7 @@ class _OfStaff(Action, frozen=True, kw_only=True):
 class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
     """Give a member of staff a standing, or the post of head of content safety, from now on (S211, S212).
 
-    The post is never empty: appointing another ends the holder's interval at the same instant.
+    `regulator` stands alone: who reads for an authority never acts here, under any id of his (S190). The post is never empty: appointing another ends the holder's interval at the same instant.
     """
 
     created: ClassVar[bool] = True
@@ -203,7 +256,7 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
 
     def needs(self, caller: Caller) -> Sequence[Need]:
         post = [Need(PostHolder, (HEAD,), write=True)] if self.standing == HEAD else []
-        return [*super().needs(caller), *post]
+        return [*super().needs(caller), *post, Need(Roster, (), write=True)]
 
     def stand(self, here: Situation) -> Stand:
         """Whoever is the same human as the one to be appointed has a part in the matter."""
@@ -214,7 +267,7 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
         return stood._replace(relations=again.relations, parties=again.parties)
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `already_in_state`, `already_assigned` (this staff id is known to be another human)."""
+        """Refuses `already_in_state`, `already_assigned` (this staff id is known to be another human), `not_eligible`."""
         del terms
         held = here.get(OpenRoles, self.staff_id).roles
         if any(role.standing == self.standing for role in held):
@@ -223,6 +276,9 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
         known = None if someone is None else someone.person_id
         if known is not None and self.person_id not in {None, known}:
             raise Refusal(Code.ALREADY_ASSIGNED, pointer="/person_id")
+        others = here.get(Roster).of_human(self.staff_id, known or self.person_id)
+        if others and (self.standing == _REGULATOR) != (_REGULATOR in others):
+            raise Refusal(Code.NOT_ELIGIBLE, pointer="/standing", why="regulator_stands_alone")
         if someone is None:
             row = Staff(
                 staff_id=self.staff_id,
