@@ -136,6 +136,14 @@ class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
         holder = (self.staff_id,)
         return [*super().needs(caller), Need(staff.Staff, holder), Need(staff.OpenRoles, holder)]
 
+    def stand(self, here: Situation) -> Stand:
+        """Whoever the key would be bound to has a part in the matter (S113)."""
+        holder = () if self.staff_id is None else (f"staff:{self.staff_id}",)
+        someone = None if self.staff_id is None else here.find(staff.Staff, self.staff_id)
+        same = () if someone is None or someone.person_id is None else (f"person:{someone.person_id}",)
+        again = staff.stand(here, parties=(*holder, *same))
+        return super().stand(here)._replace(relations=again.relations, parties=again.parties)
+
     def asked(self) -> dict[str, object]:
         return {
             "kind": self.kind,

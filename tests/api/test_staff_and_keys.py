@@ -206,6 +206,23 @@ async def test_a_kind_of_key_fits_what_its_holder_holds(house: House) -> None:
         assert (problem["pointer"], problem["data"]) == ("/kind", {"why": "standing_missing"})
 
 
+async def test_the_holder_of_a_key_does_not_agree_to_it(house: House) -> None:
+    """S113: whom a key would be bound to is a party under any id, be he an approver; he may ask for it."""
+    await appointed(house, "ap2", "approver", person_id="ann")
+    await appointed(house, "ann-again", "approver", person_id="ann")
+    house.tokens["ann-again"] = await issued(house, "ann-again", "staff", staff_id="ann-again")
+    for holder, who in [("ap", "ap"), ("ap2", "ann-again")]:
+        _, prefix, digest = new_token()
+        body = {"key_id": f"{holder}-2", "kind": "staff", "staff_id": holder}
+        asked = await house.do("co", "POST", "/v1/keys", body | {"token_sha256": digest, "prefix": prefix})
+        assert (await agree(house, who, asked))["code"] == "own_matter"
+        assert (await agree(house, "mo", asked))["result"]["state"] == "granted"
+    _, prefix, digest = new_token()
+    body = {"key_id": "co-2", "kind": "staff", "staff_id": "co", "token_sha256": digest, "prefix": prefix}
+    asked = await house.do("co", "POST", "/v1/keys", body)
+    assert (await agree(house, "ap", asked))["result"]["state"] == "granted"
+
+
 async def test_a_key_lends_only_what_its_kind_may(house: House) -> None:
     """S189, S190: a staff key of who became a regulator opens nothing, nor a regulator's of who came to staff."""
     await house.has_people("eve", credit=100)
