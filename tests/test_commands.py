@@ -315,6 +315,7 @@ async def test_a_database_of_ones_own_is_founded_once(database: Database, tmp_pa
         (["wu=compliance", "li=approver"], "exactly one head_of_content_safety"),
         (["ho=head_of_content_safety", "wu=compliance"], "two must agree"),
         (["ho=head_of_content_safety", "a=approver", "b=approver"], "two must agree"),
+        (["ho=head_of_content_safety", "wu=compliance@ann", "li=approver@ann"], "two must agree"),
         (["ho=head", "wu=compliance"], "write ID=STANDING"),
         (["ho=head_of_content_safety", "wu=compliance", "wu=approver"], "named twice"),
         (["ho ho=head_of_content_safety", "wu=compliance", "li=approver"], "write ID=STANDING"),

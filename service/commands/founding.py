@@ -74,7 +74,7 @@ def founders(staff: Sequence[str]) -> list[Founder]:
         raise CommandError("a regulator only reads: he holds no other standing, under no other staff id")
     if sum(HEAD in one.holds for one in result) != 1:
         raise CommandError(f"name exactly one {HEAD}: the post is never empty")
-    agreeing = [one for one in result if {"approver", "compliance"} & set(one.holds)]
+    agreeing = {_human(one) for one in result if {"approver", "compliance"} & set(one.holds)}
     if not any("compliance" in one.holds for one in result) or len(agreeing) < 2:
         raise CommandError("name one of compliance, and another of compliance or an approver: two must agree")
     return result

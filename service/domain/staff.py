@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import msgspec
 
-from service.action import Action, Change, Id, Jurisdiction, Need, Note, Reason, Situation, Stand, Subject
+from service.action import (
+    Action,
+    Change,
+    Id,
+    Jurisdiction,
+    Need,
+    Note,
+    Reason,
+    Situation,
+    Stand,
+    Subject,
+    action_name,
+)
 from service.caller import Caller, Relation, Standing
 from service.db import queries
 from service.domain.people import Person
@@ -118,6 +130,15 @@ class Roster(Row, frozen=True, kw_only=True):
         held = tuple(Held(**row) for row in await sql.held(db))
         return dict.fromkeys(keys, cls(held=held))
 
+    def without(self, staff_id: str, standing: str) -> list[tuple[Standing, ...]]:
+        """What each human would hold, under all his ids, were this standing taken from this staff id."""
+        left: dict[str, list[str]] = {}
+        for one in self.held:
+            if (one.staff_id, one.standing) != (staff_id, standing):
+                human = f"staff:{one.staff_id}" if one.person_id is None else f"person:{one.person_id}"
+                left.setdefault(human, []).append(one.standing)
+        return [_standings(held) for held in left.values()]
+
     def of_human(self, staff_id: str, person_id: str | None) -> frozenset[str]:
         """What one human holds, under this staff id and under every other that is known to be the same person."""
         return frozenset(
@@ -195,6 +216,7 @@ def stand(
 # Acts
 
 HEAD = "head_of_content_safety"
+_THREE = 3
 _REGULATOR = Standing.REGULATOR.value
 Office = Literal[
     "moderator", "classifier", "approver", "compliance", "auditor", "regulator", "head_of_content_safety"
@@ -315,7 +337,10 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
 
 
 class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
-    """Take a standing away; acts done under it stay as they were (S212). The post is passed on, never left empty (S211)."""
+    """Take a standing away; acts done under it stay as they were (S212). The post is passed on, never left empty (S211).
+
+    As many stay as an appointment needs: one who asks, and others who agree. Else appoint a successor first.
+    """
 
     standing: Office
     reason: Reason | None = None
@@ -324,8 +349,11 @@ class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
     def asked(self) -> dict[str, str]:
         return {"standing": self.standing}
 
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        return [*super().needs(caller), Need(Roster, (), write=True)]
+
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `unknown`, `not_in_state`, `successor_missing` (the post ends by appointing another to it)."""
+        """Refuses `unknown`, `not_in_state`, `successor_missing` (nobody could be appointed; the post ends by appointing another)."""
         del terms
         someone = here.get(Staff, self.staff_id)
         role = next(
@@ -334,7 +362,9 @@ class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
         if role is None:
             raise Refusal(Code.NOT_IN_STATE)
         if self.standing == HEAD:
-            raise Refusal(Code.SUCCESSOR_MISSING)
+            raise Refusal(Code.SUCCESSOR_MISSING, why="appoint_a_successor_first")
+        if (needed := _lacking(here, here.get(Roster).without(self.staff_id, self.standing))) is not None:
+            raise Refusal(Code.SUCCESSOR_MISSING, needed=needed, why="appoint_a_successor_first")
         return Change(
             writes=[
                 msgspec.structs.replace(someone, version=someone.version + 1),
@@ -344,6 +374,36 @@ class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
             links=[role.by_record],
             result={"ended": self.standing, "version": someone.version + 1},
         )
+
+
+def _lacking(here: Situation, humans: Sequence[tuple[Standing, ...]]) -> int | None:
+    """How many an appointment needs, where these could not appoint anybody under the policy in force; None: they could."""
+    whoever = {Relation.APART, Relation.UNINVOLVED, Relation.IN_SCOPE}
+    needed: list[int] = []
+    for place, asking in enumerate(humans):
+        asked = here.policy.decide(asking, action_name(AppointStaff), whoever, None)
+        if not asked.allowed:
+            continue
+        agreeing = [
+            held
+            for other, held in enumerate(humans)
+            if other != place and here.policy.decide(held, "approval.grant", whoever, None).allowed
+        ]
+        persons = asked.terms.persons
+        if len(agreeing) >= persons - 1 and (persons < _THREE or _both(agreeing)):
+            return None
+        needed.append(persons)
+    return min(needed, default=1)
+
+
+def _both(agreeing: Sequence[tuple[Standing, ...]]) -> bool:
+    """Whether one of these agrees as approver and another as compliance, as three do (S114)."""
+    return any(
+        Standing.APPROVER in one and Standing.COMPLIANCE in other
+        for place, one in enumerate(agreeing)
+        for another, other in enumerate(agreeing)
+        if place != another
+    )
 
 
 def _closed(here: Situation, by_record: str, staff_id: str, standing: str, from_at: dt.datetime) -> StaffRole:

@@ -162,6 +162,44 @@ async def test_two_compliance_dismissing_each_other_leave_one(house: House) -> N
     assert sorted(answer.status_code for answer in answers) == [200, 403]
 
 
+async def test_nobody_dismisses_the_last_who_could_agree(house: House) -> None:
+    """S212, S113: there stay two humans who can appoint a third: one who asks and another who agrees."""
+    why = {"reason": "post_ended"}
+    await house.do("co", "DELETE", "/v1/staff/ap/standings/approver", why)
+    await house.do("co", "DELETE", "/v1/staff/mo/standings/approver", why)
+    path = "/v1/staff/co2/standings/compliance"
+    problem = await house.refused("successor_missing", "co", "DELETE", path, why)
+    assert problem["data"] == {"needed": 2, "why": "appoint_a_successor_first"}
+    receipt = await house.do("co", "POST", "/v1/staff/new/standings", {"standing": "approver"})
+    await agree(house, "co2", receipt)
+    await house.do("co", "DELETE", path, why)
+    await house.refused("successor_missing", "co", "DELETE", "/v1/staff/new/standings/approver", why)
+
+
+async def test_one_human_under_two_ids_is_not_two_who_agree(house: House) -> None:
+    """S113, S212: who is left under two staff ids could not agree with himself."""
+    why = {"reason": "post_ended"}
+    await appointed(house, "kim-1", "compliance", person_id="kim")
+    await appointed(house, "kim-2", "approver", person_id="kim")
+    house.tokens["kim-1"] = await issued(house, "kim-1", "staff", staff_id="kim-1")
+    for staff_id, standing in [("ap", "approver"), ("mo", "approver"), ("co2", "compliance")]:
+        await house.do("kim-1", "DELETE", f"/v1/staff/{staff_id}/standings/{standing}", why)
+    path = "/v1/staff/co/standings/compliance"
+    await house.refused("successor_missing", "kim-1", "DELETE", path, why)
+
+
+async def test_dismissals_at_once_leave_two_who_agree(house: House) -> None:
+    """S212: three dismiss each other at the same instant; each next one looks at what the one before left."""
+    why = {"reason": "post_ended"}
+    await house.do("co", "DELETE", "/v1/staff/mo/standings/approver", why)
+    answers = await asyncio.gather(
+        house.ask("co", "DELETE", "/v1/staff/ap/standings/approver", why),
+        house.ask("co2", "DELETE", "/v1/staff/co/standings/compliance", why),
+        house.ask("co", "DELETE", "/v1/staff/co2/standings/compliance", why),
+    )
+    assert [answer.status_code for answer in answers].count(200) == 1
+
+
 async def test_a_regulator_holds_nothing_else(house: House) -> None:
     """S190: nobody is appointed beside `regulator`, nor made one beside another standing or post, under any id of his."""
     alone = {"why": "regulator_stands_alone"}
