@@ -362,15 +362,21 @@ async def test_a_database_of_ones_own_is_founded_once(database: Database, tmp_pa
         (["wu=compliance", "li=approver"], "exactly one head_of_content_safety"),
         (["ho=head_of_content_safety", "wu=compliance"], "two must agree"),
         (["ho=head_of_content_safety", "a=approver", "b=approver"], "two must agree"),
+        (["ho=head_of_content_safety", "wu=compliance@ann", "li=approver@ann"], "two must agree"),
         (["ho=head", "wu=compliance"], "write ID=STANDING"),
         (["ho=head_of_content_safety", "wu=compliance", "wu=approver"], "named twice"),
         (["ho ho=head_of_content_safety", "wu=compliance", "li=approver"], "write ID=STANDING"),
+        (["ho=head_of_content_safety", "wu=compliance", "li=approver,regulator"], "a regulator only reads"),
+        (
+            ["ho=head_of_content_safety", "wu=compliance@ann", "li=approver", "r=regulator@ann"],
+            "no other staff id",
+        ),
     ],
 )
 def test_a_house_where_nobody_could_agree_is_not_founded(
     tmp_path: Path, staff: list[str], words: str
 ) -> None:
-    """S211: the post is held, and two people can agree; else one line and exit code 2."""
+    """S211, S190: the post is held, two people can agree, and no regulator is one of them; else one line and exit code 2."""
     args = [part for one in staff for part in ("--staff", one)]
     env = {"MANDATE_DSN": "postgresql://u@127.0.0.1:1/m", "MANDATE_DATA": str(tmp_path)}
     done = mandate("found", *args, **env)

@@ -89,8 +89,8 @@ async def looked(
 
     The database says both at once. `family`: the noun that is read; a key limited to families must name it. Reads of
     ordinary state are counted, not recorded. So authorities have none of them: they read on the record, through the trail
-    (S021, S189). `authorities`: this read is part of an act of theirs that is on the record. Nobody reads whose staff
-    standings have all ended.
+    (S021, S189). `authorities`: this read is part of an act of theirs that is on the record. Nobody reads who holds no
+    standing now that his kind of key lends.
     Raises Refusal `key_invalid`, `key_scope`, `refused`, `malformed`, `too_many`; DatabaseUnavailable.
     """
     state = request.app.state
@@ -104,7 +104,7 @@ async def looked(
     key: ApiKey | None = facts[ApiKey][caller.key_id,]
     if key is None or not key.holds(state.clock.now()):
         raise Refusal(Code.KEY_INVALID)
-    standings = facts[OpenRoles][caller.staff_id,].standings() if caller.staff_id else ()
+    standings = facts[OpenRoles][caller.staff_id,].standings(caller.kind) if caller.staff_id else ()
     if (caller.kind == "regulator" and not authorities) or (caller.staff_id and not standings):
         raise Refusal(Code.REFUSED)
     if family and key.families and family not in key.families:

@@ -69,12 +69,20 @@ def founders(staff: Sequence[str]) -> list[Founder]:
         result.append(Founder(staff_id, holds, person or None))
     if len({one.staff_id for one in result}) < len(result):
         raise CommandError("a staff id is named twice: list its standings with commas")
+    acting = {_human(one) for one in result if set(one.holds) != {"regulator"}}
+    if any("regulator" in one.holds and _human(one) in acting for one in result):
+        raise CommandError("a regulator only reads: he holds no other standing, under no other staff id")
     if sum(HEAD in one.holds for one in result) != 1:
         raise CommandError(f"name exactly one {HEAD}: the post is never empty")
-    agreeing = [one for one in result if {"approver", "compliance"} & set(one.holds)]
+    agreeing = {_human(one) for one in result if {"approver", "compliance"} & set(one.holds)}
     if not any("compliance" in one.holds for one in result) or len(agreeing) < 2:
         raise CommandError("name one of compliance, and another of compliance or an approver: two must agree")
     return result
+
+
+def _human(one: Founder) -> str:
+    """One human is one, whatever his staff ids."""
+    return f"person:{one.person_id}" if one.person_id else f"staff:{one.staff_id}"
 
 
 def found_now(settings: Settings, staff: Sequence[str], backends: Sequence[str], output: str) -> None:

@@ -43,6 +43,13 @@ class Grant(msgspec.Struct, frozen=True):
     record: str
     known_as: list[str] = []
 
+    def humans(self, here: Situation) -> frozenset[str]:
+        """Who agreed, under every id he was known by then or is known by now."""
+        kind, _, name = self.human.partition(":")
+        someone = here.find(staff.Staff, name) if kind == "staff" else None
+        person = {f"person:{someone.person_id}"} if someone is not None and someone.person_id else set()
+        return frozenset({self.human, *self.known_as, *person})
+
 
 @subject
 class Approval(Row, frozen=True, kw_only=True):
@@ -126,16 +133,33 @@ class _ApprovalAction(Action, frozen=True, kw_only=True):
         if approval is None or approval.body is None:
             return ()
         act = approval.proposed()
-        needs = [*act.needs(approval.proposer), *staff.needs_of(approval.proposer)]
+        agreed = (grant.human.partition(":") for grant in approval.granted_by)
+        needs = [
+            *act.needs(approval.proposer),
+            *staff.needs_of(approval.proposer),
+            *(Need(staff.Staff, (name,)) for kind, _, name in agreed if kind == "staff"),
+        ]
         if any(need.key not in here.facts.get(need.kind, ()) for need in needs):
             return needs
         return [*needs, *act.more(here.seen_as(approval.proposer))]
 
     def stand(self, here: Situation) -> Stand:
         approval = here.get(Approval, self.approval_id)
-        return staff.stand(here, parties=tuple(approval.parties))._replace(
+        return staff.stand(here, parties=self._parties(here, approval))._replace(
             jurisdiction=approval.jurisdiction, tier=approval.tier, version=approval.version
         )
+
+    def _parties(self, here: Situation, approval: Approval) -> tuple[str, ...]:
+        """Who had a stake when it was proposed, and who has come to have one since (S113)."""
+        if approval.body is None or here.caller.kind == "sweep":
+            return tuple(approval.parties)
+        then = here.seen_as(approval.proposer)
+        try:
+            today = approval.proposed().stand(then).parties
+        except Refusal:
+            # There is nothing left to have a stake in; the last yes will say so.
+            today = ()
+        return tuple(dict.fromkeys((*approval.parties, *today, *sorted(staff.humans(then)))))
 
     def open(self, here: Situation) -> Approval:
         """The approval, still open. Raises Refusal `not_in_state`."""
@@ -148,6 +172,7 @@ class _ApprovalAction(Action, frozen=True, kw_only=True):
 class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.grant"):
     """Agree to a proposed act; with the last yes it is decided again on today's facts and takes effect (S115).
 
+    Nobody agrees who has a part in the matter now, or had one when it was proposed (S113).
     Where three must agree, one who agrees is an approver and one is compliance (S114). `digest`: what the caller believes to agree to.
     """
 
@@ -160,7 +185,7 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
         if self.digest is not None and self.digest != approval.digest:
             raise Refusal(Code.FACTS_CHANGED, pointer="/digest")
         mine = staff.humans(here)
-        if any(not mine.isdisjoint({grant.human, *grant.known_as}) for grant in approval.granted_by):
+        if any(not mine.isdisjoint(grant.humans(here)) for grant in approval.granted_by):
             raise Refusal(Code.ALREADY_GRANTED)
         standing = self._standing(here, approval)
         known_as = sorted(mine - {here.caller.human})
@@ -194,6 +219,7 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
             stand = act.stand(then)
             if stand.gone is not None:
                 raise Refusal(stand.gone)
+            self._still_apart(here, approval)
             judged = judge(act, then, stand)
         except Refusal as refusal:
             raise Refusal(Code.FACTS_CHANGED, now=refusal.code.value, **refusal.data) from refusal
@@ -214,6 +240,12 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
             "granted": approval.action,
         }
         return change
+
+    def _still_apart(self, here: Situation, approval: Approval) -> None:
+        """Refuse `own_matter` where somebody who agreed before has come to have a stake since (S113)."""
+        parties = self._parties(here, approval)
+        if any(not grant.humans(here).isdisjoint(parties) for grant in approval.granted_by[:-1]):
+            raise Refusal(Code.OWN_MATTER)
 
     @staticmethod
     def _set_going(approval: Approval, deed: Deed) -> Change:

@@ -92,7 +92,10 @@ class _OfKey(Action, frozen=True, kw_only=True):
 
 
 class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
-    """Let a token in. The token is made by whoever asks and shown to nobody here: the service keeps its SHA-256."""
+    """Let a token in. The token is made by whoever asks and shown to nobody here: the service keeps its SHA-256.
+
+    Its kind fits what the holder holds now: an authority's reader gets a regulator's key and no other (S189, S190).
+    """
 
     created: ClassVar[bool] = True
 
@@ -128,8 +131,18 @@ class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
         return {} if self.staff_id is None else {"holder": Subject("staff", self.staff_id)}
 
     def needs(self, caller: Caller) -> Sequence[Need]:
-        holder = [] if self.staff_id is None else [Need(staff.Staff, (self.staff_id,))]
-        return [*super().needs(caller), *holder]
+        if self.staff_id is None:
+            return super().needs(caller)
+        holder = (self.staff_id,)
+        return [*super().needs(caller), Need(staff.Staff, holder), Need(staff.OpenRoles, holder)]
+
+    def stand(self, here: Situation) -> Stand:
+        """Whoever the key would be bound to has a part in the matter (S113)."""
+        holder = () if self.staff_id is None else (f"staff:{self.staff_id}",)
+        someone = None if self.staff_id is None else here.find(staff.Staff, self.staff_id)
+        same = () if someone is None or someone.person_id is None else (f"person:{someone.person_id}",)
+        again = staff.stand(here, parties=(*holder, *same))
+        return super().stand(here)._replace(relations=again.relations, parties=again.parties)
 
     def asked(self) -> dict[str, object]:
         return {
@@ -141,12 +154,14 @@ class IssueKey(_OfKey, frozen=True, kw_only=True, tag="key.issue"):
         }
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `already_exists`, `unknown` (nobody of staff has this id), `malformed` (over before it begins)."""
+        """Refuses `already_exists`, `unknown` (nobody of staff has this id), `not_eligible`, `malformed` (over before it begins)."""
         del terms
         if here.find(ApiKey, self.key_id) is not None:
             raise Refusal(Code.ALREADY_EXISTS)
         if self.staff_id is not None:
             here.get(staff.Staff, self.staff_id)
+            if not here.get(staff.OpenRoles, self.staff_id).fit(self.kind):
+                raise Refusal(Code.NOT_ELIGIBLE, pointer="/kind", why="standing_missing")
         if self.expires_at is not None and self.expires_at <= here.at:
             raise Refusal(Code.MALFORMED, pointer="/expires_at", why="in the past")
         key = ApiKey(

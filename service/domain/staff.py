@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import msgspec
 
-from service.action import Action, Change, Id, Jurisdiction, Need, Note, Reason, Situation, Stand, Subject
+from service.action import (
+    Action,
+    Change,
+    Id,
+    Jurisdiction,
+    Need,
+    Note,
+    Reason,
+    Situation,
+    Stand,
+    Subject,
+    action_name,
+)
 from service.caller import Caller, Relation, Standing
+from service.db import queries
 from service.domain.people import Person
 from service.errors import Code, Refusal
 from service.rows import Row, subject
@@ -17,6 +30,7 @@ from service.rows import Row, subject
 if TYPE_CHECKING:
     from service.policy import Terms
 
+sql = queries(__file__)
 #: Relations that hold for machines: they have no stake; the policy limits them by standing alone.
 _MACHINE = frozenset(
     {Relation.ANY, Relation.HERE, Relation.SELF, Relation.OWN, Relation.APART, Relation.IN_SCOPE}
@@ -78,10 +92,67 @@ class OpenRoles(Row, frozen=True, kw_only=True):
             held[role.staff_id,].append(role)
         return {key: cls(staff_id=key[0], roles=tuple(roles)) for key, roles in held.items()}
 
-    def standings(self) -> tuple[Standing, ...]:
-        """The standings among what is held; a post is none."""
-        known = {standing.value for standing in Standing}
-        return tuple(Standing(role.standing) for role in self.roles if role.standing in known)
+    def standings(self, kind: str) -> tuple[Standing, ...]:
+        """The standings that a key of this kind lends its holder: a regulator's that one alone, no other ever that one (S190)."""
+        held = _standings(role.standing for role in self.roles)
+        return tuple(one for one in held if (one == Standing.REGULATOR) == (kind == "regulator"))
+
+    def fit(self, kind: str) -> bool:
+        """Whether a key of this kind may be bound to who holds this; the post alone is enough for one of staff."""
+        held = {role.standing for role in self.roles}
+        return bool(held) and (Standing.REGULATOR.value in held) == (kind == "regulator")
+
+
+class Held(msgspec.Struct, frozen=True):
+    """One standing or post that somebody holds now."""
+
+    staff_id: str
+    person_id: str | None
+    standing: str
+
+
+@subject
+class Roster(Row, frozen=True, kw_only=True):
+    """What everybody of staff holds now. Who would change something looks alone: the next waits for him. Never written."""
+
+    table = "staff_role"
+    key = ()
+
+    held: tuple[Held, ...] = ()
+
+    @classmethod
+    async def look(
+        cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
+    ) -> Mapping[tuple[str, ...], Self]:
+        """Wait for the gate, unless nothing will be changed; then look."""
+        if lock != "read":
+            await sql.gate(db)
+        held = tuple(Held(**row) for row in await sql.held(db))
+        return dict.fromkeys(keys, cls(held=held))
+
+    def without(self, staff_id: str, standing: str) -> list[tuple[Standing, ...]]:
+        """What each human would hold, under all his ids, were this standing taken from this staff id."""
+        left: dict[str, list[str]] = {}
+        for one in self.held:
+            if (one.staff_id, one.standing) != (staff_id, standing):
+                human = f"staff:{one.staff_id}" if one.person_id is None else f"person:{one.person_id}"
+                left.setdefault(human, []).append(one.standing)
+        return [_standings(held) for held in left.values()]
+
+    def of_human(self, staff_id: str, person_id: str | None) -> frozenset[str]:
+        """What one human holds, under this staff id and under every other that is known to be the same person."""
+        return frozenset(
+            one.standing
+            for one in self.held
+            if one.staff_id == staff_id or (person_id is not None and one.person_id == person_id)
+        )
+
+
+def _standings(held: Iterable[str]) -> tuple[Standing, ...]:
+    """The standings among what one holds; a post is none. Beside `regulator` nothing else counts (S190)."""
+    known = {standing.value for standing in Standing}
+    found = tuple(Standing(one) for one in held if one in known)
+    return (Standing.REGULATOR,) if Standing.REGULATOR in found else found
 
 
 def needs_of(caller: Caller) -> list[Need]:
@@ -137,12 +208,16 @@ def stand(
         acting(here)
         return Stand((Standing.OWNER if own else Standing.STRANGER,), frozenset(relations), parties=parties)
     relations.add(Relation.IN_SCOPE)
-    return Stand(here.get(OpenRoles, caller.staff_id).standings(), frozenset(relations), parties=parties)
+    return Stand(
+        here.get(OpenRoles, caller.staff_id).standings(caller.kind), frozenset(relations), parties=parties
+    )
 
 
 # Acts
 
 HEAD = "head_of_content_safety"
+_THREE = 3
+_REGULATOR = Standing.REGULATOR.value
 Office = Literal[
     "moderator", "classifier", "approver", "compliance", "auditor", "regulator", "head_of_content_safety"
 ]
@@ -187,7 +262,7 @@ class _OfStaff(Action, frozen=True, kw_only=True):
 class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
     """Give a member of staff a standing, or the post of head of content safety, from now on (S211, S212).
 
-    The post is never empty: appointing another ends the holder's interval at the same instant.
+    `regulator` stands alone: who reads for an authority never acts here, under any id of his (S190). The post is never empty: appointing another ends the holder's interval at the same instant.
     """
 
     created: ClassVar[bool] = True
@@ -203,7 +278,7 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
 
     def needs(self, caller: Caller) -> Sequence[Need]:
         post = [Need(PostHolder, (HEAD,), write=True)] if self.standing == HEAD else []
-        return [*super().needs(caller), *post]
+        return [*super().needs(caller), *post, Need(Roster, (), write=True)]
 
     def stand(self, here: Situation) -> Stand:
         """Whoever is the same human as the one to be appointed has a part in the matter."""
@@ -214,7 +289,7 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
         return stood._replace(relations=again.relations, parties=again.parties)
 
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `already_in_state`, `already_assigned` (this staff id is known to be another human)."""
+        """Refuses `already_in_state`, `already_assigned` (this staff id is known to be another human), `not_eligible`."""
         del terms
         held = here.get(OpenRoles, self.staff_id).roles
         if any(role.standing == self.standing for role in held):
@@ -223,6 +298,9 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
         known = None if someone is None else someone.person_id
         if known is not None and self.person_id not in {None, known}:
             raise Refusal(Code.ALREADY_ASSIGNED, pointer="/person_id")
+        others = here.get(Roster).of_human(self.staff_id, known or self.person_id)
+        if others and (self.standing == _REGULATOR) != (_REGULATOR in others):
+            raise Refusal(Code.NOT_ELIGIBLE, pointer="/standing", why="regulator_stands_alone")
         if someone is None:
             row = Staff(
                 staff_id=self.staff_id,
@@ -259,7 +337,10 @@ class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
 
 
 class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
-    """Take a standing away; acts done under it stay as they were (S212). The post is passed on, never left empty (S211)."""
+    """Take a standing away; acts done under it stay as they were (S212). The post is passed on, never left empty (S211).
+
+    As many stay as an appointment needs: one who asks, and others who agree. Else appoint a successor first.
+    """
 
     standing: Office
     reason: Reason | None = None
@@ -268,8 +349,11 @@ class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
     def asked(self) -> dict[str, str]:
         return {"standing": self.standing}
 
+    def needs(self, caller: Caller) -> Sequence[Need]:
+        return [*super().needs(caller), Need(Roster, (), write=True)]
+
     def change(self, here: Situation, terms: Terms) -> Change:
-        """Refuses `unknown`, `not_in_state`, `successor_missing` (the post ends by appointing another to it)."""
+        """Refuses `unknown`, `not_in_state`, `successor_missing` (nobody could be appointed; the post ends by appointing another)."""
         del terms
         someone = here.get(Staff, self.staff_id)
         role = next(
@@ -278,7 +362,9 @@ class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
         if role is None:
             raise Refusal(Code.NOT_IN_STATE)
         if self.standing == HEAD:
-            raise Refusal(Code.SUCCESSOR_MISSING)
+            raise Refusal(Code.SUCCESSOR_MISSING, why="appoint_a_successor_first")
+        if (needed := _lacking(here, here.get(Roster).without(self.staff_id, self.standing))) is not None:
+            raise Refusal(Code.SUCCESSOR_MISSING, needed=needed, why="appoint_a_successor_first")
         return Change(
             writes=[
                 msgspec.structs.replace(someone, version=someone.version + 1),
@@ -288,6 +374,36 @@ class DismissStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.dismiss"):
             links=[role.by_record],
             result={"ended": self.standing, "version": someone.version + 1},
         )
+
+
+def _lacking(here: Situation, humans: Sequence[tuple[Standing, ...]]) -> int | None:
+    """How many an appointment needs, where these could not appoint anybody under the policy in force; None: they could."""
+    whoever = {Relation.APART, Relation.UNINVOLVED, Relation.IN_SCOPE}
+    needed: list[int] = []
+    for place, asking in enumerate(humans):
+        asked = here.policy.decide(asking, action_name(AppointStaff), whoever, None)
+        if not asked.allowed:
+            continue
+        agreeing = [
+            held
+            for other, held in enumerate(humans)
+            if other != place and here.policy.decide(held, "approval.grant", whoever, None).allowed
+        ]
+        persons = asked.terms.persons
+        if len(agreeing) >= persons - 1 and (persons < _THREE or _both(agreeing)):
+            return None
+        needed.append(persons)
+    return min(needed, default=1)
+
+
+def _both(agreeing: Sequence[tuple[Standing, ...]]) -> bool:
+    """Whether one of these agrees as approver and another as compliance, as three do (S114)."""
+    return any(
+        Standing.APPROVER in one and Standing.COMPLIANCE in other
+        for place, one in enumerate(agreeing)
+        for another, other in enumerate(agreeing)
+        if place != another
+    )
 
 
 def _closed(here: Situation, by_record: str, staff_id: str, standing: str, from_at: dt.datetime) -> StaffRole:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.test_accounts import OVERRIDE, VERIFIED, accept, run
 from tests.kit import POLICIES, House
 
 pytestmark = pytest.mark.anyio
@@ -195,6 +196,23 @@ async def test_the_same_human_behind_two_staff_ids_is_one(house: House) -> None:
     await refused(house, "own_matter", "mo-again", receipt["result"]["approval_id"])
 
 
+async def test_who_came_to_have_a_part_since_is_no_approver(house: House) -> None:
+    """S113, S115: who answers for the operator by now is `own_matter`, though he was nobody in it when it was proposed."""
+    await run(house, "o")
+    await accept(house, "a")
+    await house.has_people("may")
+    await has_staff(house, "may-at-work", "approver", person_id="may")
+    body = {"tier": 4, "until": "2026-12-01T00:00:00Z", "reason": "activity_unusual"}
+    receipt = await house.do("cl", "PUT", OVERRIDE, body)
+    approval_id = receipt["result"]["approval_id"]
+    await house.do("ann", "PATCH", "/v1/operators/o", {"answerable_person": "may"})
+    await house.do("im", "PUT", "/v1/operators/o/identity", VERIFIED)
+    await refused(house, "own_matter", "may-at-work", approval_id)
+    no = f"/v1/approvals/{approval_id}/refusal"
+    await house.refused("own_matter", "may-at-work", "POST", no, {"reason": "facts_insufficient"})
+    await grant(house, "ap", approval_id)
+
+
 async def test_one_act_waits_once(offered: House) -> None:
     """S112: while it waits, the same act on the same target is `approval_pending`, also when asked in parallel."""
     answers = await asyncio.gather(
@@ -284,3 +302,26 @@ async def test_one_human_agrees_once_under_whatever_id(three: House) -> None:
     await refused(three, "already_granted", "kim-2", approval_id)
     await grant(three, "co", approval_id)
     assert await owner(three) == "ben"
+
+
+async def test_a_first_yes_of_who_came_to_have_a_part_is_none(three: House) -> None:
+    """S113, S115: ap agreed and is known as ann by now, who passes her group on: the last yes finds `own_matter`."""
+    approval_id = await propose(three)
+    await grant(three, "ap", approval_id)
+    body = {"standing": "auditor", "person_id": "ann"}
+    receipt = await three.do("co", "POST", "/v1/staff/ap/standings", body)
+    await grant(three, "mo", receipt["result"]["approval_id"])
+    problem = await refused(three, "facts_changed", "co", approval_id)
+    assert problem["data"] == {"now": "own_matter"}
+    assert await owner(three) == "ann"
+
+
+async def test_the_same_human_found_out_later_agrees_once(three: House) -> None:
+    """S113: ap agreed before anybody knew that co2 is the same human: `already_granted`."""
+    approval_id = await propose(three)
+    await grant(three, "ap", approval_id)
+    for staff_id in ("ap", "co2"):
+        body = {"standing": "auditor", "person_id": "kim"}
+        receipt = await three.do("co", "POST", f"/v1/staff/{staff_id}/standings", body)
+        await grant(three, "mo", receipt["result"]["approval_id"])
+    await refused(three, "already_granted", "co2", approval_id)

@@ -162,7 +162,119 @@ async def test_two_compliance_dismissing_each_other_leave_one(house: House) -> N
     assert sorted(answer.status_code for answer in answers) == [200, 403]
 
 
+async def test_nobody_dismisses_the_last_who_could_agree(house: House) -> None:
+    """S212, S113: there stay two humans who can appoint a third: one who asks and another who agrees."""
+    why = {"reason": "post_ended"}
+    await house.do("co", "DELETE", "/v1/staff/ap/standings/approver", why)
+    await house.do("co", "DELETE", "/v1/staff/mo/standings/approver", why)
+    path = "/v1/staff/co2/standings/compliance"
+    problem = await house.refused("successor_missing", "co", "DELETE", path, why)
+    assert problem["data"] == {"needed": 2, "why": "appoint_a_successor_first"}
+    receipt = await house.do("co", "POST", "/v1/staff/new/standings", {"standing": "approver"})
+    await agree(house, "co2", receipt)
+    await house.do("co", "DELETE", path, why)
+    await house.refused("successor_missing", "co", "DELETE", "/v1/staff/new/standings/approver", why)
+
+
+async def test_one_human_under_two_ids_is_not_two_who_agree(house: House) -> None:
+    """S113, S212: who is left under two staff ids could not agree with himself."""
+    why = {"reason": "post_ended"}
+    await appointed(house, "kim-1", "compliance", person_id="kim")
+    await appointed(house, "kim-2", "approver", person_id="kim")
+    house.tokens["kim-1"] = await issued(house, "kim-1", "staff", staff_id="kim-1")
+    for staff_id, standing in [("ap", "approver"), ("mo", "approver"), ("co2", "compliance")]:
+        await house.do("kim-1", "DELETE", f"/v1/staff/{staff_id}/standings/{standing}", why)
+    path = "/v1/staff/co/standings/compliance"
+    await house.refused("successor_missing", "kim-1", "DELETE", path, why)
+
+
+async def test_dismissals_at_once_leave_two_who_agree(house: House) -> None:
+    """S212: three dismiss each other at the same instant; each next one looks at what the one before left."""
+    why = {"reason": "post_ended"}
+    await house.do("co", "DELETE", "/v1/staff/mo/standings/approver", why)
+    answers = await asyncio.gather(
+        house.ask("co", "DELETE", "/v1/staff/ap/standings/approver", why),
+        house.ask("co2", "DELETE", "/v1/staff/co/standings/compliance", why),
+        house.ask("co", "DELETE", "/v1/staff/co2/standings/compliance", why),
+    )
+    assert [answer.status_code for answer in answers].count(200) == 1
+
+
+async def test_a_regulator_holds_nothing_else(house: House) -> None:
+    """S190: nobody is appointed beside `regulator`, nor made one beside another standing or post, under any id of his."""
+    alone = {"why": "regulator_stands_alone"}
+    for staff_id, standing in [("reg", "moderator"), ("reg", "head_of_content_safety"), ("mo", "regulator")]:
+        path = f"/v1/staff/{staff_id}/standings"
+        problem = await house.refused("not_eligible", "co", "POST", path, {"standing": standing})
+        assert (problem["pointer"], problem["data"]) == ("/standing", alone)
+    await house.refused("not_eligible", "co", "POST", "/v1/staff/head/standings", {"standing": "regulator"})
+    await appointed(house, "reader", "regulator", person_id="ann")
+    body = {"standing": "approver", "person_id": "ann"}
+    await house.refused("not_eligible", "co", "POST", "/v1/staff/other/standings", body)
+
+
+async def test_two_proposals_do_not_make_a_regulator_who_acts(house: House) -> None:
+    """S190, S115: both were asked for while he held nothing; the second yes finds what the first one gave."""
+    path = "/v1/staff/new/standings"
+    first = await house.do("co", "POST", path, {"standing": "regulator"})
+    await agree(house, "ap", first)
+    await house.refused("not_eligible", "co", "POST", path, {"standing": "moderator"})
+    body = {"reason": "post_ended"}
+    await house.do("co", "DELETE", f"{path}/regulator", body)
+    second = await house.do("co", "POST", path, {"standing": "moderator", "person_id": "ann"})
+    other = await house.do(
+        "co2", "POST", "/v1/staff/x/standings", {"standing": "regulator", "person_id": "ann"}
+    )
+    answers = await asyncio.gather(agree(house, "ap", second), agree(house, "ap", other))
+    assert sorted(one.get("code", "done") for one in answers) == ["done", "facts_changed"]
+
+
 # Keys
+
+
+async def test_a_kind_of_key_fits_what_its_holder_holds(house: House) -> None:
+    """S189, S190: no staff key for an authority's reader, no regulator's key for staff, none for who holds nothing now."""
+    _, prefix, digest = new_token()
+    body = {"key_id": "k", "token_sha256": digest, "prefix": prefix}
+    await appointed(house, "left", "moderator")
+    await house.do("co", "DELETE", "/v1/staff/left/standings/moderator", {"reason": "post_ended"})
+    for holder, kind in [("reg", "staff"), ("mo", "regulator"), ("left", "staff"), ("left", "regulator")]:
+        asked = body | {"kind": kind, "staff_id": holder}
+        problem = await house.refused("not_eligible", "co", "POST", "/v1/keys", asked)
+        assert (problem["pointer"], problem["data"]) == ("/kind", {"why": "standing_missing"})
+
+
+async def test_the_holder_of_a_key_does_not_agree_to_it(house: House) -> None:
+    """S113: whom a key would be bound to is a party under any id, be he an approver; he may ask for it."""
+    await appointed(house, "ap2", "approver", person_id="ann")
+    await appointed(house, "ann-again", "approver", person_id="ann")
+    house.tokens["ann-again"] = await issued(house, "ann-again", "staff", staff_id="ann-again")
+    for holder, who in [("ap", "ap"), ("ap2", "ann-again")]:
+        _, prefix, digest = new_token()
+        body = {"key_id": f"{holder}-2", "kind": "staff", "staff_id": holder}
+        asked = await house.do("co", "POST", "/v1/keys", body | {"token_sha256": digest, "prefix": prefix})
+        assert (await agree(house, who, asked))["code"] == "own_matter"
+        assert (await agree(house, "mo", asked))["result"]["state"] == "granted"
+    _, prefix, digest = new_token()
+    body = {"key_id": "co-2", "kind": "staff", "staff_id": "co", "token_sha256": digest, "prefix": prefix}
+    asked = await house.do("co", "POST", "/v1/keys", body)
+    assert (await agree(house, "ap", asked))["result"]["state"] == "granted"
+
+
+async def test_a_key_lends_only_what_its_kind_may(house: House) -> None:
+    """S189, S190: a staff key of who became a regulator opens nothing, nor a regulator's of who came to staff."""
+    await house.has_people("eve", credit=100)
+    why = {"reason": "post_ended"}
+    for staff_id, was, is_now in [("cl2", "classifier", "regulator"), ("reg", "regulator", "moderator")]:
+        await house.do("co", "DELETE", f"/v1/staff/{staff_id}/standings/{was}", why)
+        await appointed(house, staff_id, is_now)
+        for path in ("/v1/approvals", "/v1/people/eve", "/v1/keys", "/v1/measures"):
+            await house.refused("refused", staff_id, "GET", path)
+        await house.refused("refused", staff_id, "GET", "/v1/trails/person/eve?purpose=order+17")
+        body = {"points": -5, "reason": "spam", "note": "three times"}
+        await house.refused("refused", staff_id, "POST", "/v1/credit/person/eve/adjustments", body)
+    token = await issued(house, "mo-reg", "staff", staff_id="reg")
+    assert (await house.client.get("/v1/approvals", headers=bearer(token))).status_code == 200
 
 
 async def test_a_key_is_issued_by_two_people_and_never_shown(house: House) -> None:

@@ -45,8 +45,10 @@ def humans(facts: Facts, one: Subject | None) -> set[str]:
 def _parties(facts: Facts, act: Act) -> Iterable[str]:
     """The humans with a stake in what is proposed, who approve nothing: who answers for it, and whom it is about."""
     target = act.who["target"]
-    if act.act in {"key.issue", "legal_hold.release"}:
+    if act.act == "legal_hold.release":
         return set()
+    if act.act == "key.issue":
+        return humans(facts, act.who.get("holder"))
     if act.act == "field.redact":
         return {f"{one.type}:{one.id}" for one in act.who.values() if one.type in {"person", "staff"}}
     if target.type == "group":
