@@ -38,7 +38,6 @@ _CONSTRAINTS = {
     "operator_pkey": Code.ALREADY_EXISTS,
     "api_key_pkey": Code.ALREADY_EXISTS,
     "api_key_token_key": Code.ALREADY_EXISTS,
-    "approval_open": Code.APPROVAL_PENDING,
     "groups_members_fit": Code.CAP_MEMBERS,
     "join_request_open": Code.ALREADY_IN_STATE,
     "staff_role_open": Code.ALREADY_IN_STATE,
@@ -58,6 +57,7 @@ _MET_ELSEWHERE = frozenset(
         "hidden_item_open",
         "credit_entry_pkey",
         "measure_in_force",
+        "approval_open",
     }
 )
 #: So long the writer's next transaction stays open while nobody asks.
