@@ -39,7 +39,6 @@ _CONSTRAINTS = {
     "operator_pkey": Code.ALREADY_EXISTS,
     "api_key_pkey": Code.ALREADY_EXISTS,
     "api_key_token_key": Code.ALREADY_EXISTS,
-    "approval_open": Code.APPROVAL_PENDING,
     "groups_members_fit": Code.CAP_MEMBERS,
     "join_request_open": Code.ALREADY_IN_STATE,
     "staff_role_open": Code.ALREADY_IN_STATE,
@@ -62,6 +61,7 @@ _MET_ELSEWHERE = frozenset(
         "role_open",
         "role_one_owner",
         "answerable_open",
+        "approval_open",
     }
 )
 #: So often in a row; who still meets one then has met what looking does not show.

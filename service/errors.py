@@ -65,7 +65,12 @@ class Code(StrEnum):
     REQUEST_HANDLED = "request_handled", 409, True, "The request was answered."
     NOT_IN_GROUP = "not_in_group", 409, True, "Target is not inside."
     APPROVAL_NEEDED = "approval_needed", 409, True, "Joining here goes by request."
-    APPROVAL_PENDING = "approval_pending", 409, True, "An approval for the same act is open."
+    APPROVAL_PENDING = (
+        "approval_pending",
+        409,
+        True,
+        "An approval for the same act is open; data: approval_id, to staff and to who asked.",
+    )
     OWNER_MUST_TRANSFER = (
         "owner_must_transfer",
         409,

@@ -10,8 +10,10 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from msgspec import convert
+
 from service.action import Action, Change, Situation, Stand, Subject, action_name
-from service.caller import Standing
+from service.caller import Caller, Standing
 from service.clock import Clock, instant_text
 from service.db import Reader, Tx, queries
 from service.decide import judge
@@ -223,18 +225,19 @@ class Sets:
             types=[targets[id(one)].type for one in proposals],
             ids=[targets[id(one)].id for one in proposals],
         )
-        open_now = {tuple(row) for row in rows}
+        open_now = {tuple(row)[:3]: (row["approval_id"], convert(row["proposer"], Caller)) for row in rows}
         result: list[Outcome] = []
         for one in outcomes:
             if one.judged is None or one.judged.persons <= 1:
                 result.append(one)
                 continue
             target = targets[id(one)]
-            if (action_name(one.asked.action), target.type, target.id) in open_now:
-                result.append(one._replace(judged=None, refusal=Refusal(Code.APPROVAL_PENDING)))
+            what = (action_name(one.asked.action), target.type, target.id)
+            if what in open_now:
+                result.append(one._replace(judged=None, refusal=self._pending(one, *open_now[what])))
                 continue
-            open_now.add((action_name(one.asked.action), target.type, target.id))
             approval = approvals.propose(one.asked.action, one.here, one.judged.stand, one.judged.persons)
+            open_now[what] = (approval.approval_id, approval.proposer)
             ends = instant_text(approval.expires_at)
             change = Change(
                 writes=[approval],
@@ -250,6 +253,14 @@ class Sets:
             )
             result.append(one._replace(judged=one.judged._replace(change=change)))
         return result
+
+    @staticmethod
+    def _pending(one: Outcome, approval_id: str, proposer: Caller) -> Refusal:
+        """Which approval waits is told to who may read it, staff, and to who asked for it."""
+        caller = one.asked.caller
+        mine = caller == proposer or (caller.human and caller.human == proposer.human)
+        told = {"approval_id": approval_id} if caller.kind == "staff" or mine else {}
+        return Refusal(Code.APPROVAL_PENDING, **told)
 
     async def _apply(self, tx: Tx, outcomes: Sequence[Outcome], facts: Facts) -> dict[type[Row], list[Any]]:
         """Write what is more than rows of a table, and subjects that were unknown; return the rows that are written together

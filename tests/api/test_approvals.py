@@ -222,6 +222,34 @@ async def test_one_act_waits_once(offered: House) -> None:
     assert {one.json()["code"] for one in answers if one.status_code == 409} == {"approval_pending"}
 
 
+async def test_who_may_know_is_told_which_approval_waits(house: House) -> None:
+    """S112: staff and who asked get the `approval_id` that stands in the way, another person does not."""
+    await run(house, "o")
+    await accept(house, "a")
+    body = {"tier": 4, "until": "2026-12-01T00:00:00Z", "reason": "activity_unusual"}
+    approval_id = (await house.do("cl", "PUT", OVERRIDE, body))["result"]["approval_id"]
+    for who in ("cl", "cl2"):
+        problem = await house.refused("approval_pending", who, "PUT", OVERRIDE, body)
+        assert problem["data"] == {"approval_id": approval_id}
+    await house.do("ap", "POST", f"/v1/approvals/{approval_id}/refusal", {"reason": "facts_insufficient"})
+    await house.do("cl2", "PUT", OVERRIDE, body)
+
+
+async def test_a_backend_is_told_only_what_it_asked_for(offered: House) -> None:
+    """S112, S189: the person who proposed is told which approval waits; the id is nobody else's to know."""
+    approval_id = await propose(offered)
+    problem = await offered.refused(
+        "approval_pending", "ben", "POST", "/v1/groups/g/transfer/acceptance", version=2
+    )
+    assert problem["data"] == {"approval_id": approval_id}
+    async with offered.db.transaction() as tx:
+        await tx.execute("UPDATE approval SET proposer = jsonb_set(proposer, '{person_id}', '\"cai\"')")
+    problem = await offered.refused(
+        "approval_pending", "ben", "POST", "/v1/groups/g/transfer/acceptance", version=2
+    )
+    assert "data" not in problem
+
+
 async def test_parallel_yeses_take_effect_once(offered: House) -> None:
     """S115: two approvers say yes at the same instant: the act happens once."""
     approval_id = await propose(offered)
