@@ -13,7 +13,16 @@ from typing import BinaryIO, Final
 from service.trail.note import Checkpoint, Note, NoteError, SignatureError, signed_by
 from service.trail.replay import Replay, ReplayError
 from service.trail.verify.trust import Policy
-from service.trail.verify.verdict import ACCEPTED, CODES, EXIT_CODES, LANGUAGES, REJECTED, UNDECIDED, Fault
+from service.trail.verify.verdict import (
+    ACCEPTED,
+    CODES,
+    EXIT_CODES,
+    LANGUAGES,
+    REJECTED,
+    UNDECIDED,
+    Fault,
+    escaped,
+)
 
 _INDEX = slice(1, 9)
 """Where an entry says its place: u64 after its type."""
@@ -214,7 +223,7 @@ class Audit:
             if fault.index is not None
             else ()
         )
-        more = [*place, *(one for one in (fault.name, self.reason) if one)]
+        more = [*place, *(escaped(one) for one in (fault.name, self.reason) if one)]
         if not more:
             return first
         return first + (f"（{'，'.join(more)}）" if chinese else f" ({', '.join(more)})")
@@ -268,9 +277,10 @@ class Audit:
             "未予证明：记录的内容（由证据包证明），以及每个行为是否都已成为记录（由回执证明）。",
         )
         if self.state is not None:
+            state = escaped(str(self.state))
             yield (
-                f"State kept in {self.state}: the next replay goes on from there.",
-                f"已存档于 {self.state}：下次重放由此继续。",
+                f"State kept in {state}: the next replay goes on from there.",
+                f"已存档于 {state}：下次重放由此继续。",
             )
 
     def _seen_by_witnesses(self) -> Iterator[tuple[str, str]]:

@@ -92,6 +92,28 @@ def test_a_verdict_speaks_up_to_the_size_that_witnesses_signed(case: Case) -> No
     assert any(f"Not covered: entries {case.seen} to {case.size - 1}" in one for one in lines)
 
 
+def test_file_names_that_are_no_utf_8_are_shown_escaped(case: Case, tmp_path: Path) -> None:
+    """Exit codes mean what they say whatever bytes a name holds; `mandate verify` and `mandate receipt` say it alike."""
+    # As in a locale of UTF-8, where what is no UTF-8 cannot be printed as it is.
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    entries, kept = case.file("e\udcff", case.entries), case.file("c\udcff", case.cosigned)
+    state, trust = str(tmp_path / "s\udcff"), case.file("t\udcff", json.dumps(case.log.policy()))
+    code, lines = case.replay(entries, "--checkpoint", kept, "--state", state, **strict)
+    assert (code, lines[0]) == (0, "ACCEPTED")
+    assert lines[-1] == f"State kept in {tmp_path}/s\\xff: the next replay goes on from there."
+    for command in (
+        ("verify", "no\udcff", "--policy", trust),
+        ("receipt", "verify", "no\udcff", "--policy", trust, "--bundle", entries),
+        ("receipt", "verify", "no\udcff", "--policy", trust),
+        ("replay", "no\udcff", "--checkpoint", kept, "--policy", trust),
+        ("replay", entries, "--checkpoint", "no\udcff", "--policy", trust),
+    ):
+        done = mandate(*command, **strict)
+        assert done.returncode == 3
+        assert "no\\xff" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
 class Host(ThreadingHTTPServer):
     """Hands out the log of a case; its newest checkpoint bears no witness, what it has by its size is `signed`."""
 
