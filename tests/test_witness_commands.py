@@ -186,6 +186,7 @@ def test_what_an_operator_can_cure_is_one_line(tmp_path: Path) -> None:
         (["serve", "--folder", folder], "--log VKEY"),
         (["serve", "--folder", folder, "--log", "nonsense"], "is no key of a log"),
         (["show", "--folder", folder], "--name"),
+        (["init", "--folder", folder, "--name", "w.example/\udcff"], "not UTF-8"),
     ):
         done = mandate("witness", *args)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

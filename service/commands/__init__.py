@@ -45,6 +45,7 @@ def one_line_errors(code: int = 2) -> Iterator[None]:
         from service.policy import PolicyError
         from service.trail.kept import LogRefused
         from service.trail.keys import KeysError
+        from service.trail.verify.verdict import escaped
 
         # The app's lifespan runs in a task group, which wraps what it raises.
         cause: BaseException = error
@@ -66,7 +67,7 @@ def one_line_errors(code: int = 2) -> Iterator[None]:
         )
         if not isinstance(cause, known):
             raise
-        click.echo(f"mandate: {' '.join(str(cause).split())}", err=True)
+        click.echo(f"mandate: {escaped(' '.join(str(cause).split()))}", err=True)
         sys.exit(code)
 
 

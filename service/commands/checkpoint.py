@@ -12,6 +12,7 @@ import rich_click as click
 from service.commands import CONFIG, CommandError, one_line_errors, settings_with_database
 from service.settings import Settings
 from service.trail.note import Checkpoint, Note, NoteError
+from service.trail.verify.verdict import escaped
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ def request(config: Path | None, name: str | None, old: int | None, file: Path) 
             file.write_bytes(made)
         except OSError as fault:
             raise CommandError(f"cannot write {file}: {fault.strerror}") from None
-        click.echo(f"{file}: a checkpoint of {told}")
+        click.echo(f"{escaped(str(file))}: a checkpoint of {told}")
 
 
 @commands.command("add-cosignature")

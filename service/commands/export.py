@@ -20,6 +20,7 @@ from service.commands import CommandError
 from service.commands.client import Api
 from service.commands.progress import bar
 from service.policy import digest
+from service.trail.verify.verdict import escaped
 
 _CHUNK = 1 << 16
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -89,7 +90,7 @@ def export(api: Api, wanted: Wanted, file: Path) -> str:
             raise CommandError("the answer was cut off; nothing was written, ask again")
         size = draft.tell()
         record = answer.headers.get("x-record-id", "")
-    click.echo(f"{file}: {size:,} bytes; this taking is on the record as {record}")
+    click.echo(f"{escaped(str(file))}: {size:,} bytes; this taking is on the record as {record}")
     return record
 
 
@@ -111,7 +112,8 @@ def take_editions(api: Api, file: Path, record: str) -> None:
         for name, data in files.items():
             with placed(folder / number / name) as written:
                 written.write(data)
-    click.echo(f"{folder}: {len(digests)} edition(s) of the policy, each of the digest that its records name")
+    beside = escaped(str(folder))
+    click.echo(f"{beside}: {len(digests)} edition(s) of the policy, each of the digest that its records name")
 
 
 def _editions_in(bundle: Path) -> set[str]:

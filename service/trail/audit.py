@@ -13,7 +13,16 @@ from typing import BinaryIO, Final
 from service.trail.note import Checkpoint, Note, NoteError, SignatureError, signed_by
 from service.trail.replay import Replay, ReplayError
 from service.trail.verify.trust import Policy
-from service.trail.verify.verdict import ACCEPTED, CODES, EXIT_CODES, LANGUAGES, REJECTED, UNDECIDED, Fault
+from service.trail.verify.verdict import (
+    ACCEPTED,
+    CODES,
+    EXIT_CODES,
+    LANGUAGES,
+    REJECTED,
+    UNDECIDED,
+    Fault,
+    escaped,
+)
 
 _INDEX = slice(1, 9)
 """Where an entry says its place: u64 after its type."""
@@ -66,8 +75,8 @@ class Audit:
     newest: str | None = None
     start: int = 0
     held: dict[int, str] = field(default_factory=dict)
-    keys: set[str] = field(default_factory=set)
-    witnesses: dict[str, int] = field(default_factory=dict)
+    keys: dict[int, set[str]] = field(default_factory=dict)
+    witnesses: dict[int, set[str]] = field(default_factory=dict)
     fault: Fault | None = None
     reason: str = ""
     state: Path | None = None
@@ -150,20 +159,38 @@ class Audit:
                 self.replay.check(note)
             except ReplayError as error:
                 raise self._different(error) from None
-            signed = Note.parse(note)
-            try:
-                self.keys |= {
-                    str(one.key) for one in signed_by(signed, [key.vkey for key in self.policy.log_keys])
-                }
-                seen = signed_by(signed, self.policy.witnesses)
-            except SignatureError as error:
-                raise Fault("E_COSIG", index=self.replay.size - 1, name=error.key.name) from None
-            self.witnesses = {one.key.name: one.time or 0 for one in seen} | self.witnesses
+            self._signed(Note.parse(note), self.replay.size)
             self.held[self.replay.size] = self.replay.root().hex()
+
+    def _signed(self, note: Note, size: int) -> None:
+        """Remember who signed the checkpoint of this size. Raises Fault."""
+        try:
+            by = signed_by(note, [key.vkey for key in self.policy.log_keys])
+            seen = signed_by(note, self.policy.witnesses)
+        except SignatureError as error:
+            raise Fault("E_COSIG", index=size - 1, name=error.key.name) from None
+        self.keys.setdefault(size, set()).update(str(one.key) for one in by)
+        # Notes of one size that were held have one text, and that is what each witness signed.
+        self.witnesses.setdefault(size, set()).update(one.key.name for one in seen)
+
+    @property
+    def witnessed(self) -> bool:
+        """Whether as many witnesses as demanded signed the largest checkpoint: one they saw earlier says nothing of what follows."""
+        return bool(self.held) and len(self.witnesses[max(self.held)]) >= self.policy.quorum
+
+    def again(self, note: str) -> None:
+        """Take the newest checkpoint as fetched anew: witnesses may have signed it meanwhile. Raises Fault."""
+        try:
+            signed = Note.parse(note)
+            same = signed.text == Note.parse(self.newest or "").text
+        except NoteError:
+            return
+        if same:
+            self._signed(signed, max(self.held))
 
     def settle(self) -> None:
         """Say at the end whether enough witnesses had signed. Raises Fault."""
-        if len(self.witnesses) < self.policy.quorum:
+        if not self.witnessed:
             raise Fault("E_QUORUM")
 
     def _different(self, error: ReplayError) -> Fault:
@@ -185,6 +212,8 @@ class Audit:
         chinese = LANGUAGES.index(lang) == 1
         said = [ACCEPTED] if self.fault is None else [self._blame(self.fault, chinese=chinese)]
         pairs = [*self._rests_on(), *(() if self.fault else self._proved())]
+        if self.fault is not None and self.fault.code == "E_QUORUM":
+            pairs += self._seen_by_witnesses()
         return "\n".join(said + [zh if chinese else en for en, zh in pairs]) + "\n"
 
     def _blame(self, fault: Fault, *, chinese: bool) -> str:
@@ -194,7 +223,7 @@ class Audit:
             if fault.index is not None
             else ()
         )
-        more = [*place, *(one for one in (fault.name, self.reason) if one)]
+        more = [*place, *(escaped(one) for one in (fault.name, self.reason) if one)]
         if not more:
             return first
         return first + (f"（{'，'.join(more)}）" if chinese else f" ({', '.join(more)})")
@@ -219,11 +248,16 @@ class Audit:
 
     def _proved(self) -> Iterator[tuple[str, str]]:
         size, root = max(self.held.items())
-        keys = ", ".join(sorted(self.keys))
+        keys = ", ".join(sorted(self.keys[size]))
         yield (
             f"Entries: each stands where it was put; none is missing, added, moved or altered up to size {size}.",
             f"条目：直至大小 {size}，每个条目都在原来的位置，无缺失、无增添、无移动、无改动。",
         )
+        if (end := self.replay.size) > size:
+            yield (
+                f"Not covered: entries {size} to {end - 1}, which follow the largest checkpoint.",
+                f"不在证明之列：最大检查点之后的条目 {size} 至 {end - 1}。",
+            )
         yield (
             f"Subjects: {self.replay.subjects}; the list of all of them follows from the entries, each trail being whole.",
             f"主体：共 {self.replay.subjects} 个；全体主体名录与条目推导结果一致，每个主体的记录均完整。",
@@ -232,22 +266,37 @@ class Audit:
             f"Checkpoints held against them: {len(self.held)}; the last by {keys}: size {size}, fingerprint {root}",
             f"已核对的检查点：{len(self.held)} 个；最后一个的签名密钥：{keys}，大小 {size}，指纹 {root}",
         )
-        seen = len(self.witnesses)
-        yield (
-            f"Witnesses: {seen} of {len(self.policy.witnesses)} signed (quorum {self.policy.quorum})",
-            f"见证：{len(self.policy.witnesses)} 个见证人中有 {seen} 个签名（要求 {self.policy.quorum} 个）",
-        )
-        if not seen:
+        yield from self._seen_by_witnesses()
+        if not self.witnesses[size]:
             yield (
-                "No witness has signed: compare the fingerprint with other readers, who may be shown another log.",
-                "没有见证人签名：请与其他读者核对指纹，他人所见的日志可能不同。",
+                "No witness has signed that size: compare the fingerprint with other readers, who may be shown another log.",
+                "没有见证人为该大小签名：请与其他读者核对指纹，他人所见的日志可能不同。",
             )
         yield (
             "Not shown: what the records say (bundles show that), and whether every act became a record (receipts do).",
             "未予证明：记录的内容（由证据包证明），以及每个行为是否都已成为记录（由回执证明）。",
         )
         if self.state is not None:
+            state = escaped(str(self.state))
             yield (
-                f"State kept in {self.state}: the next replay goes on from there.",
-                f"已存档于 {self.state}：下次重放由此继续。",
+                f"State kept in {state}: the next replay goes on from there.",
+                f"已存档于 {state}：下次重放由此继续。",
             )
+
+    def _seen_by_witnesses(self) -> Iterator[tuple[str, str]]:
+        """How many witnesses signed the largest checkpoint, then up to which smaller size more of them did.
+
+        Who signed a size has seen all before it (section 8), and nothing after it.
+        """
+        known, quorum, said = len(self.policy.witnesses), self.policy.quorum, -1
+        seen: set[str] = set()
+        for size in sorted(self.held, reverse=True):
+            seen |= self.witnesses[size]
+            if len(seen) > said:
+                yield (
+                    f"Witnesses: {len(seen)} of {known} signed up to size {size}"
+                    + (f" (quorum {quorum})" if said < 0 else ""),
+                    f"见证：直至大小 {size}，{known} 个见证人中有 {len(seen)} 个签名"
+                    + (f"（要求 {quorum} 个）" if said < 0 else ""),
+                )
+                said = len(seen)

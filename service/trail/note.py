@@ -72,8 +72,8 @@ def _number(text: str) -> int:
 
 
 def _check_name(name: str) -> None:
-    if not name or "+" in name or any(c.isspace() for c in name):
-        raise NoteError("the name of a key is empty or holds white space or a plus")
+    if not name or "+" in name or any(c.isspace() or "\ud800" <= c <= "\udfff" for c in name):
+        raise NoteError("the name of a key is empty, not UTF-8, or holds white space or a plus")
 
 
 @dataclass(frozen=True, slots=True)

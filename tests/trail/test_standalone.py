@@ -81,6 +81,26 @@ def test_one_file_judges_alone(
     assert altered in done.stdout
 
 
+def test_a_file_name_that_is_no_utf_8_is_shown_escaped(
+    verifier: Path, packages: Path, tmp_path: Path
+) -> None:
+    """Section 10: what cannot be read is UNDECIDED with exit code 3, on one line, whatever bytes or lines its name holds."""
+    bundle, trust = str(EXAMPLE / "group-g1.bundle"), str(EXAMPLE / "trust.json")
+    folder = tmp_path / "d\udcff"
+    folder.mkdir()
+    for given, words in (
+        (("no\udcff", "--policy", trust), "UNDECIDED E_FILE: The file cannot be read. (no\\xff)"),
+        (("no\nACCEPTED", "--policy", trust), "UNDECIDED E_FILE: The file cannot be read. (no\\nACCEPTED)"),
+        ((bundle, "--policy", "trust\udcff", "--lang", "zh"), "（trust\\xff）"),
+        ((bundle, "--policy", trust, "--state", str(folder)), "(d\\xff)"),
+        ((bundle, "--policy", trust, "--receipt", "r\udce9çu"), "(r\\xe9çu)"),
+    ):
+        done = run(verifier, packages, *given)
+        assert (done.returncode, done.stderr) == (3, "")
+        assert done.stdout.splitlines()[0].startswith("UNDECIDED ")
+        assert done.stdout.splitlines()[0].endswith(words)
+
+
 def test_without_cryptography_it_says_what_to_install(verifier: Path, tmp_path: Path) -> None:
     """In an interpreter with nothing installed it says in both languages what is missing; that judges nothing."""
     done = run(verifier, tmp_path, str(EXAMPLE / "group-g1.bundle"), "--policy", str(EXAMPLE / "trust.json"))

@@ -119,6 +119,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subject=given.subject,
         receipt=given.receipt,
     )
-    sys.stdout.buffer.write(verdict.text(given.lang).encode())
+    sys.stdout.buffer.write(verdict.text(given.lang).encode("utf-8", "backslashreplace"))
     sys.stdout.flush()
     return verdict.exit_code

@@ -292,13 +292,18 @@ def blame(outcome: str, fault: Fault, *, chinese: bool) -> str:
     places = [
         (fault.index, "log entry {}", "日志条目 {}"),
         (fault.line, "line {} of the file", "文件第 {} 行"),
-        (fault.name, "{}", "{}"),
+        (fault.name and escaped(fault.name), "{}", "{}"),
     ]
     where = [(zh if chinese else en).format(at) for at, en, zh in places if at is not None]
     sentence = CODES[fault.code][chinese]
     if chinese:
         return f"{outcome} {fault.code}: {sentence}" + (f"（{'，'.join(where)}）" if where else "")
     return f"{outcome} {fault.code}: {sentence}" + (f" ({', '.join(where)})" if where else "")
+
+
+def escaped(text: str) -> str:
+    r"""Text that fits on a line of output: what cannot be printed is escaped, `\xff` for a byte of a file name not in UTF-8."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1].replace("\\udc", "\\x") for one in text)
 
 
 def trust_said(facts: Facts, *, chinese: bool) -> list[str]:
