@@ -60,6 +60,7 @@ from service.trail.cosigning import Cosigning, quorum_of, witnesses_of
 from service.trail.exporter import Exporter
 from service.trail.keys import TrailKeys
 from service.trail.notices import InForce
+from service.trail.own_keys import own_keys
 from service.trail.receipts import Receipts
 from service.trail.sequencer import Sequencer
 from service.trail.stored import on_record
@@ -111,7 +112,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         try:
             await require_schema(db)
             # Where anything is on record, keys made anew would be other keys.
-            keys = TrailKeys.load_or_create(settings.data / "keys", may_create=not await on_record(db))
+            keys = await own_keys(db, settings.data / "keys", may_create=not await on_record(db))
             editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
             door = Door(
                 db=db,
@@ -236,7 +237,7 @@ async def sequence_alone(settings: Settings, watch: Watching) -> None:
     db = await Db.open(settings)
     try:
         await require_schema(db)
-        keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
+        keys = await own_keys(db, settings.data / "keys")
         editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
         sequencer = Sequencer.of(settings, db, keys, clock, lambda: editions.at(clock.now()).edition)
         cosigning = Cosigning(db, witnesses_of(settings), watch)
@@ -264,7 +265,7 @@ async def post_alone(settings: Settings, watch: Watching) -> None:
     db = await Db.open(settings)
     try:
         await require_schema(db)
-        keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
+        keys = await own_keys(db, settings.data / "keys")
         webhooks = _webhooks(settings, db, Outbox(db), keys, watch)
         webhooks.open(settings.webhook_seconds or Settings().webhook_seconds)
         try:
