@@ -146,9 +146,13 @@ class Watching:
 
     def ran(self, *, acts: int, seconds: float, waiting: int) -> None:
         """One set of so many acts went through; so many wait for the next."""
-        self._waiting.set(waiting)
+        self.waits(waiting)
         self._set_size.observe(acts)
         self._set_seconds.observe(seconds)
+
+    def waits(self, acts: int) -> None:
+        """So many acts wait for the door's writer, also where the set before them failed."""
+        self._waiting.set(acts)
 
     def read(self, *, by: str) -> None:
         """Ordinary state was read by a caller of this kind."""
