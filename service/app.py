@@ -64,6 +64,7 @@ from service.trail.own_keys import own_keys
 from service.trail.receipts import Receipts
 from service.trail.sequencer import Sequencer
 from service.trail.stored import on_record
+from service.trail.waiting import Waiting
 from service.watch import Watching
 from service.webhooks import Webhooks
 
@@ -133,13 +134,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                     "sweep": sweep,
                     "bulk": bulk,
                     "stopping": asyncio.Event(),
+                    "looks": Looks(db, settings.set_limit),
+                    "silences": order.silences_of(db, settings.set_limit),
+                    "callers": Callers(db, settings.rate_limit_per_minute),
+                    "outbox": Outbox(db),
                 }
             )
-            app.state.looks = Looks(db, settings.set_limit)
-            app.state.silences = order.silences_of(db, settings.set_limit)
-            app.state.callers = Callers(db, settings.rate_limit_per_minute)
-            outbox = app.state.outbox = Outbox(db)
-            webhooks = app.state.webhooks = _webhooks(settings, db, outbox, keys, app.state.watch)
+            webhooks = app.state.webhooks = _webhooks(settings, db, app.state.outbox, keys, app.state.watch)
             door.open()
             await adopt_first_edition(door, editions, clock)
             sequencer = app.state.sequencer = Sequencer.of(
@@ -161,9 +162,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             if settings.sweep_seconds:
                 sweep.open(settings.sweep_seconds)
                 bulk.open(settings.sweep_seconds)
+            waiting = app.state.waiting = Waiting(db, clock, app.state.watch.log_waits, mmd_us=genesis.mmd_us)
             if settings.sweep_seconds or settings.webhook_seconds:
                 # Who keeps time tells how webhooks stand, whoever posts to them.
                 webhooks.open(settings.webhook_seconds)
+            if settings.sweep_seconds or settings.webhook_seconds or settings.sequence_seconds:
+                # And how long records wait, whoever sequences.
+                waiting.open()
             if settings.sequence_seconds:
                 sequencer.open(settings.sequence_seconds)
                 cosigning.open()
@@ -174,6 +179,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 await sweep.close()
                 await bulk.close()
                 await webhooks.close()
+                await waiting.close()
                 following.cancel()
                 with suppress(asyncio.CancelledError):
                     await following
@@ -243,14 +249,17 @@ async def sequence_alone(settings: Settings, watch: Watching) -> None:
         cosigning = Cosigning(db, witnesses_of(settings), watch)
         sequencer.on_publish, sequencer.on_turn = cosigning.tell, watch.sequenced
         sequencer.in_force = partial(_in_force, editions, clock)
-        await sequencer.start()
+        genesis = await sequencer.start()
         await cosigning.refuse_set_back()
+        waiting = Waiting(db, clock, watch.log_waits, mmd_us=genesis.mmd_us)
         following = asyncio.create_task(editions.follow(), name="editions")
         sequencer.open(settings.sequence_seconds or Settings().sequence_seconds)
         cosigning.open()
+        waiting.open()
         try:
             await asyncio.Event().wait()
         finally:
+            await waiting.close()
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following
