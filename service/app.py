@@ -60,9 +60,11 @@ from service.trail.cosigning import Cosigning, quorum_of, witnesses_of
 from service.trail.exporter import Exporter
 from service.trail.keys import TrailKeys
 from service.trail.notices import InForce
+from service.trail.own_keys import own_keys
 from service.trail.receipts import Receipts
 from service.trail.sequencer import Sequencer
 from service.trail.stored import on_record
+from service.trail.waiting import Waiting
 from service.watch import Watching
 from service.webhooks import Webhooks
 
@@ -111,7 +113,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         try:
             await require_schema(db)
             # Where anything is on record, keys made anew would be other keys.
-            keys = TrailKeys.load_or_create(settings.data / "keys", may_create=not await on_record(db))
+            keys = await own_keys(db, settings.data / "keys", may_create=not await on_record(db))
             editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
             door = Door(
                 db=db,
@@ -132,13 +134,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                     "sweep": sweep,
                     "bulk": bulk,
                     "stopping": asyncio.Event(),
+                    "looks": Looks(db, settings.set_limit),
+                    "silences": order.silences_of(db, settings.set_limit),
+                    "callers": Callers(db, settings.rate_limit_per_minute),
+                    "outbox": Outbox(db),
                 }
             )
-            app.state.looks = Looks(db, settings.set_limit)
-            app.state.silences = order.silences_of(db, settings.set_limit)
-            app.state.callers = Callers(db, settings.rate_limit_per_minute)
-            outbox = app.state.outbox = Outbox(db)
-            webhooks = app.state.webhooks = _webhooks(settings, db, outbox, keys, app.state.watch)
+            webhooks = app.state.webhooks = _webhooks(settings, db, app.state.outbox, keys, app.state.watch)
             door.open()
             await adopt_first_edition(door, editions, clock)
             sequencer = app.state.sequencer = Sequencer.of(
@@ -160,9 +162,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             if settings.sweep_seconds:
                 sweep.open(settings.sweep_seconds)
                 bulk.open(settings.sweep_seconds)
+            waiting = app.state.waiting = Waiting(db, clock, app.state.watch.log_waits, mmd_us=genesis.mmd_us)
             if settings.sweep_seconds or settings.webhook_seconds:
                 # Who keeps time tells how webhooks stand, whoever posts to them.
                 webhooks.open(settings.webhook_seconds)
+            if settings.sweep_seconds or settings.webhook_seconds or settings.sequence_seconds:
+                # And how long records wait, whoever sequences.
+                waiting.open()
             if settings.sequence_seconds:
                 sequencer.open(settings.sequence_seconds)
                 cosigning.open()
@@ -173,6 +179,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 await sweep.close()
                 await bulk.close()
                 await webhooks.close()
+                await waiting.close()
                 following.cancel()
                 with suppress(asyncio.CancelledError):
                     await following
@@ -236,20 +243,23 @@ async def sequence_alone(settings: Settings, watch: Watching) -> None:
     db = await Db.open(settings)
     try:
         await require_schema(db)
-        keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
+        keys = await own_keys(db, settings.data / "keys")
         editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
         sequencer = Sequencer.of(settings, db, keys, clock, lambda: editions.at(clock.now()).edition)
         cosigning = Cosigning(db, witnesses_of(settings), watch)
         sequencer.on_publish, sequencer.on_turn = cosigning.tell, watch.sequenced
         sequencer.in_force = partial(_in_force, editions, clock)
-        await sequencer.start()
+        genesis = await sequencer.start()
         await cosigning.refuse_set_back()
+        waiting = Waiting(db, clock, watch.log_waits, mmd_us=genesis.mmd_us)
         following = asyncio.create_task(editions.follow(), name="editions")
         sequencer.open(settings.sequence_seconds or Settings().sequence_seconds)
         cosigning.open()
+        waiting.open()
         try:
             await asyncio.Event().wait()
         finally:
+            await waiting.close()
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following
@@ -264,7 +274,7 @@ async def post_alone(settings: Settings, watch: Watching) -> None:
     db = await Db.open(settings)
     try:
         await require_schema(db)
-        keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
+        keys = await own_keys(db, settings.data / "keys")
         webhooks = _webhooks(settings, db, Outbox(db), keys, watch)
         webhooks.open(settings.webhook_seconds or Settings().webhook_seconds)
         try:

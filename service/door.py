@@ -96,6 +96,10 @@ class Watch(Protocol):
         """One set of so many acts went through; so many wait for the next."""
         ...
 
+    def waits(self, acts: int) -> None:
+        """A set failed; so many acts wait for the next."""
+        ...
+
 
 class Door:
     """The one way in. `act` and `act_all` meet in one writer, which runs one set at a time."""
@@ -372,6 +376,7 @@ class Door:
             asked.answer.set_result(answer)
 
     def _fail(self, chosen: Sequence[Asked], refusal: Refusal) -> None:
+        self._watch.waits(len(self._waiting))
         for asked in chosen:
             if asked.answer is not None and not asked.answer.done():
                 asked.answer.set_exception(refusal)

@@ -73,12 +73,6 @@ class Watching:
             registry=registry,
             multiprocess_mode="max",
         )
-        self._log_stalled = Gauge(
-            "mandate_log_stalled",
-            "1 while the log may not go on, or cannot: records wait, and the log at level critical says for what.",
-            registry=registry,
-            multiprocess_mode="max",
-        )
         self._webhook_deliveries = Counter(
             "mandate_webhook_deliveries",
             "Batches posted to a webhook, by what came of it.",
@@ -106,7 +100,17 @@ class Watching:
             registry=registry,
             multiprocess_mode="max",
         )
+        self._measured: dict[str, Gauge] = {}
         self._children: dict[Any, Any] = {}
+
+    def _measure(self, name: str, help_text: str, value: float) -> None:
+        """Set a gauge that is not there before it is measured: a process that never does tells no 0."""
+        gauge = self._measured.get(name)
+        if gauge is None:
+            gauge = self._measured[name] = Gauge(
+                name, help_text, registry=self.registry, multiprocess_mode="max"
+            )
+        gauge.set(value)
 
     def _child(self, counter: Counter, *labels: str) -> Any:
         """The counter of these labels; looked up once."""
@@ -146,9 +150,13 @@ class Watching:
 
     def ran(self, *, acts: int, seconds: float, waiting: int) -> None:
         """One set of so many acts went through; so many wait for the next."""
-        self._waiting.set(waiting)
+        self.waits(waiting)
         self._set_size.observe(acts)
         self._set_seconds.observe(seconds)
+
+    def waits(self, acts: int) -> None:
+        """So many acts wait for the door's writer, also where the set before them failed."""
+        self._waiting.set(acts)
 
     def read(self, *, by: str) -> None:
         """Ordinary state was read by a caller of this kind."""
@@ -162,7 +170,21 @@ class Watching:
 
     def sequenced(self, stalled: bool) -> None:
         """The sequencer took a turn; `stalled`: the log may not go on as it is."""
-        self._log_stalled.set(stalled)
+        self._measure(
+            "mandate_log_stalled",
+            "1 while the log may not go on as it is, and the log at level critical says why; 0 says nothing of a database out of "
+            "reach or of a sequencer elsewhere: see mandate_log_waiting_seconds.",
+            stalled,
+        )
+
+    def log_waits(self, seconds: float) -> None:
+        """The oldest record without an entry in the log is so old; 0 where none waits."""
+        self._measure(
+            "mandate_log_waiting_seconds",
+            "Age of the oldest record that waits for its entry in the log, 0 where none waits; while the database is out of "
+            "reach, the age that one may have.",
+            seconds,
+        )
 
     def webhook_posted(self, webhook: str, outcome: str) -> None:
         """A batch was posted; `outcome` is taken, or the kind of failure in a word."""

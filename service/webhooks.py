@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import os
 import random
@@ -30,6 +29,7 @@ from service.db import DatabaseUnavailable, Db, queries
 from service.guard import Forbidden, Poster
 from service.outbox import Handed, Outbox
 from service.trail.fields import Keyring, SealError
+from service.trail.own_keys import WEBHOOK_PURPOSE, webhook_tag
 from service.watch import Watching
 
 sql = queries(__file__)
@@ -59,7 +59,6 @@ _LONGEST_PAUSE_SECONDS: Final = 300.0
 _LONGEST_WAIT_SECONDS: Final = 3_600.0
 """What a receiver asks for with Retry-After is granted up to an hour."""
 _MEASURE_SECONDS: Final = 10.0
-_PURPOSE: Final = "webhook.secret"
 _MEDIA: Final = "application/cloudevents-batch+json"
 
 
@@ -68,12 +67,8 @@ _MEDIA: Final = "application/cloudevents-batch+json"
 
 def new_secret(keyring: Keyring, webhook_id: str) -> tuple[str, bytes]:
     """A fresh secret as the receiver gets it, and as it is stored: wrapped like the key of a person, and bound to its webhook."""
-    secret, wrapped = keyring.new_person_key(purpose=_PURPOSE, tag=_tag(webhook_id))
+    secret, wrapped = keyring.new_person_key(purpose=WEBHOOK_PURPOSE, tag=webhook_tag(webhook_id))
     return f"whsec_{base64.b64encode(secret).decode()}", wrapped
-
-
-def _tag(webhook_id: str) -> bytes:
-    return hashlib.sha256(b"webhook\n" + webhook_id.encode()).digest()
 
 
 # What is posted
@@ -144,7 +139,9 @@ def signed_headers(keyring: Keyring, webhook_id: str, row: Any, message_id: str,
     signed = b"%s.%d.%s" % (message_id.encode(), second, body)
     signatures = [
         base64.b64encode(
-            hmac.digest(keyring.unwrap(one, purpose=_PURPOSE, tag=_tag(webhook_id)), signed, "sha256")
+            hmac.digest(
+                keyring.unwrap(one, purpose=WEBHOOK_PURPOSE, tag=webhook_tag(webhook_id)), signed, "sha256"
+            )
         ).decode()
         for one in (row["wrapped"], row["former"])
         if one is not None

@@ -85,6 +85,19 @@ async def past_the_house(owner_dsn: str, *statements: str) -> None:
         await owner.close()
 
 
+@asynccontextmanager
+async def out_of_reach(admin_dsn: str, name: str) -> AsyncIterator[None]:
+    """Cut everybody off from a database, and let nobody in until this ends."""
+    admin = await asyncpg.connect(admin_dsn)
+    try:
+        await admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        yield
+    finally:
+        await admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+        await admin.close()
+
+
 class _Arranging(Db):
     """A house's pool whose transactions are those of a test: what they write stands in no record, and is remembered."""
 

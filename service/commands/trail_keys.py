@@ -160,14 +160,14 @@ async def _begin(settings: Settings, owner: str, last: Any) -> str:
     from service.editions import Editions
     from service.trail import succession
     from service.trail.beginning import entry_0, genesis_body
-    from service.trail.keys import TrailKeys
     from service.trail.note import Signer
+    from service.trail.own_keys import own_keys
 
     known_actions()  # else the edition's lines speak of nothing that is known
     clock = FileClock(settings.clock_file) if settings.clock_file else Clock()
-    keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
     db = await Db.open(settings)
     try:
+        keys = await own_keys(db, settings.data / "keys")
         async with db.read() as reader:
             there = await entry_0(reader)
         if there is not None and there.origin != last.origin:
@@ -197,7 +197,7 @@ def _with_log(settings: Settings, work: Work) -> list[KeyRange]:
     from service.clock import Clock, FileClock
     from service.db import Db, require_schema
     from service.trail.beginning import entry_0
-    from service.trail.keys import TrailKeys
+    from service.trail.own_keys import own_keys
     from service.trail.sequencer import Sequencer
 
     clock = FileClock(settings.clock_file) if settings.clock_file else Clock()
@@ -207,7 +207,7 @@ def _with_log(settings: Settings, work: Work) -> list[KeyRange]:
         db = await Db.open(settings)
         try:
             await require_schema(db)
-            keys = TrailKeys.load_or_create(folder, may_create=False)
+            keys = await own_keys(db, folder)
             async with db.read() as reader:
                 if await entry_0(reader) is None:
                     raise CommandError("there is no log yet: start the service first")

@@ -265,7 +265,7 @@ def _with_house(config: Path | None, work: Work) -> Any:
 
     from service import log
     from service.db import Db, require_schema
-    from service.trail.keys import TrailKeys
+    from service.trail.own_keys import own_keys
 
     log.set_up("warning")
 
@@ -273,7 +273,7 @@ def _with_house(config: Path | None, work: Work) -> Any:
         db = await Db.open(replace(settings, pool_size=2))
         try:
             await require_schema(db)
-            keys = TrailKeys.load_or_create(settings.data / "keys", may_create=False)
+            keys = await own_keys(db, settings.data / "keys")
             return await work(House(settings, db, keys.keyring))
         finally:
             await db.close()

@@ -18,12 +18,11 @@ from service.clock import to_us
 from service.db import Tx, queries
 from service.rows import Row
 from service.trail import record
-from service.trail.fields import seal
+from service.trail.fields import FIELD_PURPOSE, seal
 from service.trail.keys import TrailKeys
 from service.trail.writing import Written, sorted_tags, write_record
 
 sql = queries(__file__)
-_FIELD_PURPOSE = "record.field"
 #: Roles that `p.who` leaves out: the actor stands in `by`, and a territory is nobody's role.
 _UNNAMED = frozenset({"actor", "jurisdiction"})
 
@@ -203,14 +202,14 @@ async def _subject_keys(tx: Tx, subjects: set[Subject], keys: TrailKeys) -> dict
     missing = [subject for subject in order if subject not in found]
     if missing:
         fresh = [
-            keys.keyring.new_person_key(purpose=_FIELD_PURPOSE, tag=tag_of(keys, one))[1] for one in missing
+            keys.keyring.new_person_key(purpose=FIELD_PURPOSE, tag=tag_of(keys, one))[1] for one in missing
         ]
         await sql.keep_subject_keys(
             tx, types=[one.type for one in missing], ids=[one.id for one in missing], wrapped=fresh
         )
         found |= await _read_keys(tx, missing)
     return {
-        subject: keys.keyring.unwrap(wrapped, purpose=_FIELD_PURPOSE, tag=tag_of(keys, subject))
+        subject: keys.keyring.unwrap(wrapped, purpose=FIELD_PURPOSE, tag=tag_of(keys, subject))
         for subject, wrapped in found.items()
     }
 

@@ -16,7 +16,7 @@ from service.db import Db, Reader, queries
 from service.trail import ended, stored
 from service.trail.bundle import BundleWriter, Shown, read_said
 from service.trail.entry import bucket_of
-from service.trail.fields import SealError, open_sealed
+from service.trail.fields import FIELD_PURPOSE, SealError, open_sealed
 from service.trail.growth import PLACE_BYTES, PLACES, tree_of
 from service.trail.kept import Damaged, undamaged
 from service.trail.keys import TrailKeys
@@ -24,7 +24,6 @@ from service.trail.merkle import Frontier, blocks, leaf, prove_inclusion
 from service.trail.note import LARGEST_SIZE, Checkpoint, Note, Vkey, to_base64
 
 sql = queries(__file__)
-_FIELD_PURPOSE = "record.field"
 _AT_ONCE = 500
 """Records are read so many at a time."""
 _LINES_AT_ONCE = 100
@@ -229,7 +228,7 @@ class Exporter:
         for row in sealed:
             tag = self._keys.tag(row["key_type"], row["key_id"])
             try:
-                key = self._keys.keyring.unwrap(row["wrapped"], purpose=_FIELD_PURPOSE, tag=tag)
+                key = self._keys.keyring.unwrap(row["wrapped"], purpose=FIELD_PURPOSE, tag=tag)
                 opening = open_sealed(key, record_id=row["record_id"], name=row["name"], sealed=row["sealed"])
             except SealError:
                 continue

@@ -18,6 +18,8 @@ from service.trail import record
 
 KEY_BYTES = 32
 SALT_BYTES = 32
+FIELD_PURPOSE = "record.field"
+"""What a data subject's key is wrapped for."""
 
 _VERSION = b"\x01"
 _NONCE_BYTES = 12

@@ -13,13 +13,12 @@ from service.clock import to_us
 from service.db import Db, Reader, queries
 from service.trail import ended
 from service.trail.entry import RecordEntry, decode
-from service.trail.fields import SealError, open_sealed
+from service.trail.fields import FIELD_PURPOSE, SealError, open_sealed
 from service.trail.kept import Damaged, undamaged
 from service.trail.keys import TrailKeys
 from service.trail.note import LARGEST_SIZE
 
 sql = queries(__file__)
-_FIELD_PURPOSE = "record.field"
 SCANNED = 20_000
 """So many records of a subject are looked through for one page; a filter that fits few gives short pages, with a next."""
 _WIDER = 8
@@ -168,7 +167,7 @@ async def opened(db: Db, keys: TrailKeys, records: Iterable[Found]) -> dict[str,
     for row in rows:
         tag = keys.tag(row["key_type"], row["key_id"])
         try:
-            key = keys.keyring.unwrap(row["wrapped"], purpose=_FIELD_PURPOSE, tag=tag)
+            key = keys.keyring.unwrap(row["wrapped"], purpose=FIELD_PURPOSE, tag=tag)
             _, value = open_sealed(key, record_id=row["record_id"], name=row["name"], sealed=row["sealed"])
         except SealError:
             continue

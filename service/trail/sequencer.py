@@ -68,7 +68,7 @@ class Sequencer:
         self.on_publish: Callable[[], None] = lambda: None
         """Called when a checkpoint was published here; it must not block."""
         self.on_turn: Callable[[bool], None] = lambda _stalled: None
-        """Called after each turn: whether the log may not go on as it is; it must not block."""
+        """Called after each turn that reached the database: whether the log may not go on as it is; it must not block."""
         self.in_force: Callable[[], InForce] | None = None
         """Which edition is in force now: what the log announces of editions; None announces nothing."""
         self._announced: tuple[int, InForce] | None = None
@@ -164,8 +164,9 @@ class Sequencer:
             await self.once()
             stalled = False
         except DatabaseUnavailable as gone:
-            stalled = False
+            # Nothing is known of the log then, and nothing told.
             _log.warning("sequencer", lost=str(gone))
+            return
         except LogRefused as refused:
             _log.critical("sequencer.refused", why=str(refused))
         except Exception as error:  # noqa: BLE001 - a log that stops for ever is worse than one that tries again

@@ -10,6 +10,10 @@ SELECT EXISTS (SELECT FROM pending) AS pending, s.last_time_us, (SELECT count(*)
     coalesce((SELECT substr(entry, 1, 1) = '\x02' FROM log_entry WHERE idx = s.size - 1), false) AS mapped
 FROM log_state s;
 
+-- name: oldest_waiting$
+-- When the act was done whose record has waited longest: ids are drawn in the order of acts.
+SELECT at FROM record WHERE id = (SELECT min(id) FROM pending);
+
 -- name: take_pending
 -- Take the first waiting records; the deleted row is the mark of work done.
 WITH taken AS (

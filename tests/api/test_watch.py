@@ -11,8 +11,12 @@ import pytest
 import structlog
 
 from service import log
+from service.caller import Caller
+from service.db import Embedded
+from service.domain.staff import AppointStaff
+from service.errors import Refusal
 from tests.conftest import Database
-from tests.kit import House, plain_logs
+from tests.kit import House, out_of_reach, plain_logs
 
 pytestmark = pytest.mark.anyio
 NOTE, NAME, PERSON, PURPOSE = "zebra-note", "zebra-name", "zebra-person", "zebra-purpose"
@@ -101,6 +105,20 @@ async def test_metrics_count_acts_requests_and_sets(group: House) -> None:
         "mandate_set_seconds",
     ):
         assert f"{name}_count" in text
+
+
+async def test_a_set_that_fails_tells_how_many_wait_too(
+    group: House, database: Database, postgres: Embedded
+) -> None:
+    """S005: while the database is away the count of waiting acts is that of now, not that of the last set that went through."""
+    group.app.state.watch.ran(acts=1, seconds=0.1, waiting=7)
+    assert "mandate_door_waiting 7.0" in metrics(group)
+    async with out_of_reach(postgres.admin_dsn, database.name):
+        with pytest.raises(Refusal, match="trail_unavailable"):
+            await group.app.state.door.act(
+                AppointStaff(staff_id="zoe", standing="auditor"), caller=Caller.founding()
+            )
+        assert "mandate_door_waiting 0.0" in metrics(group)
 
 
 async def test_refusals_of_strangers_are_counted_and_only_counted(group: House) -> None:
