@@ -175,6 +175,9 @@ async def test_what_cannot_be_done_is_one_line(
 
 async def test_there_is_a_most_of_webhooks(placed: Placed) -> None:
     """The thirty-third is refused: each costs every process a connection and a place to look at."""
+    # A note is sealed, so there is a key by which the master key is known.
+    body = {"person_id": "dan", "seconds": 60, "reason": "fraud", "note": "He was told before."}
+    await placed.house.do("ann", "POST", "/v1/groups/g/mutes", body)
     async with placed.house.db.transaction() as tx:
         await tx.execute(
             "INSERT INTO webhook (webhook_id, name, url, families, created_at, wrapped, place, next_at)"
