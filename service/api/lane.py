@@ -67,8 +67,9 @@ class Lane:
         inside["path_template"], inside["route_handler"] = leaf.path, leaf.handler
         given = dict(zip(leaf.names, values, strict=True))
         try:
-            refuse_nul(inside, given)
             if leaf.action is None:
+                # The ids of an act are members of it, judged with the others.
+                refuse_nul(inside, given)
                 shown = await leaf.handler.fn(Request(inside, receive), **given)
                 await _send(
                     send,

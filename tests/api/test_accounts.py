@@ -330,7 +330,7 @@ async def test_facts_in_bulk_are_each_done_or_each_refused(company: House) -> No
     answer = await company.do("im", "POST", "/v1/batches", {"items": items})
     assert [one["status"] for one in answer["items"]] == [400, 400, 200]
     assert [one["problem"]["pointer"] for one in answer["items"][:2]] == [
-        "/reads_per_post",
+        "/items/0/reads_per_post",
         "/items/1/followers",
     ]
     assert [(await seen(company, one))["followers"] for one in "abc"] == [0, 0, 150_000]

@@ -205,8 +205,9 @@ async def test_who_came_to_have_a_part_since_is_no_approver(house: House) -> Non
     body = {"tier": 4, "until": "2026-12-01T00:00:00Z", "reason": "activity_unusual"}
     receipt = await house.do("cl", "PUT", OVERRIDE, body)
     approval_id = receipt["result"]["approval_id"]
-    await house.do("ann", "PATCH", "/v1/operators/o", {"answerable_person": "may"})
-    await house.do("im", "PUT", "/v1/operators/o/identity", VERIFIED)
+    asked = await house.do("ann", "PATCH", "/v1/operators/o", {"answerable_person": "may"})
+    body = VERIFIED | {"asked_record": asked["record_id"]}
+    await house.do("im", "PUT", "/v1/operators/o/identity", body)
     await refused(house, "own_matter", "may-at-work", approval_id)
     no = f"/v1/approvals/{approval_id}/refusal"
     await house.refused("own_matter", "may-at-work", "POST", no, {"reason": "facts_insufficient"})

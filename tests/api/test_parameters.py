@@ -67,7 +67,8 @@ async def test_a_nul_in_a_path_is_refused_by_name(house: House) -> None:
                 url = url.replace(f"{{{one}}}", f"a{NUL}b" if one == name else "a")
             answer = await house.ask("co", method, url, {} if method != "GET" else None)
             if path.startswith("/v1/"):
-                found = answer.status_code, answer.json()["code"], answer.json()["pointer"]
+                # The ids of an act are members of it, also where they stand in the path.
+                found = answer.status_code, answer.json()["code"], answer.json()["pointer"].removeprefix("/")
                 assert found == (400, "malformed", name), (method, url)
                 tried += 1
             else:
