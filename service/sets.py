@@ -121,6 +121,9 @@ class Sets:
         """Lock and read every row that is needed, in the order of locks; and tell which of them came to be meanwhile."""
         facts: Facts = {}
         moved: set[Looked] = set()
+        for one in asked:
+            # What an attempt that failed led to must be looked at anew.
+            one.more = ()
         wanted = [need for one in asked for need in one.needs]
         for _ in range(_ROUNDS):
             moved |= await look_for(db, wanted, facts, lock=lock)
@@ -277,8 +280,9 @@ class Sets:
                 await kind.apply(tx, rows)
                 continue
             plain[kind.table] = kind
-            if kind.only:
-                # Two processes that make the same rows wait for each other in one order.
+            if kind.locks and kind.only:
+                # Two processes that make the same rows wait for each other in one order. Others keep theirs: an owner's
+                # role ends before the next one's begins.
                 rows.sort(key=kind.looked_by)
             elif kind.locks:
                 writes[kind] = await self._known(tx, kind, rows, facts)
