@@ -216,3 +216,29 @@ def subject(kind: type[R]) -> type[R]:
     kind.locks = True
     LOCK_ORDER.append(kind)
     return kind
+
+
+class Gated(Row, frozen=True, kw_only=True):
+    """Looked at behind a gate, one at a time where something will be changed; it opens when the transaction ends.
+
+    `gate`: its name. A gate is waited for when all rows are locked, so whoever has it waits for nobody.
+    """
+
+    locks: ClassVar[bool] = True
+    gate: ClassVar[str]
+
+    @classmethod
+    async def look(
+        cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
+    ) -> Mapping[tuple[str, ...], Self]:
+        """Wait for the gate, unless nothing will be changed; then look."""
+        if lock != "read":
+            await db.fetchval(
+                "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))::text", f"mandate.{cls.gate}"
+            )
+        return await cls.found(db, keys)
+
+    @classmethod
+    async def found(cls, db: Any, keys: Sequence[tuple[str, ...]]) -> Mapping[tuple[str, ...], Self]:
+        """Look behind the gate."""
+        raise NotImplementedError

@@ -47,7 +47,7 @@ def test_no_committed_file_names_a_place_of_one_machine():
     if listed.returncode:
         pytest.skip("not a git checkout")
     place = re.compile(
-        r"/(?:home|Users)/[a-z]|/root/|/work/|/opt/|--(?:extra-)?index-url|--find-links|\bfile:///"
+        r"/(?:home|Users)/[a-z]|/(?:root|work|opt)/|--(?:extra-)?index[-]url|--find[-]links|\bfile:/{3}"
     )
     suspects = [path for name in listed.stdout.split("\0") if name and (path := REPOSITORY / name).is_file()]
     found = [

@@ -43,10 +43,13 @@ class _Joined:
 class JoinedAnswers(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it, with joined writes."""
 
+    _joined: _Joined
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  as uvicorn's own
+        """Begin a connection."""
+        self._joined = _Joined(transport, self.loop)
+        super().connection_made(self._joined)  # type: ignore[arg-type]  it has all that one has
+
     def eof_received(self) -> None:
         """Send what is held to one who says nothing more, before his connection is closed."""
-        self.transport.flush()  # type: ignore[attr-defined]
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin a connection."""
-        super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
+        self._joined.flush()

@@ -25,7 +25,7 @@ from service.caller import Caller, Relation, Standing
 from service.db import queries
 from service.domain.people import Person
 from service.errors import Code, Refusal
-from service.rows import Row, subject
+from service.rows import Gated, Row, subject
 
 if TYPE_CHECKING:
     from service.policy import Terms
@@ -111,22 +111,18 @@ class Held(msgspec.Struct, frozen=True):
     standing: str
 
 
-@subject
-class Roster(Row, frozen=True, kw_only=True):
+class Roster(Gated, frozen=True, kw_only=True):
     """What everybody of staff holds now. Who would change something looks alone: the next waits for him. Never written."""
 
+    gate = "staff"
     table = "staff_role"
     key = ()
 
     held: tuple[Held, ...] = ()
 
     @classmethod
-    async def look(
-        cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
-    ) -> Mapping[tuple[str, ...], Self]:
-        """Wait for the gate, unless nothing will be changed; then look."""
-        if lock != "read":
-            await sql.gate(db)
+    async def found(cls, db: Any, keys: Sequence[tuple[str, ...]]) -> Mapping[tuple[str, ...], Self]:
+        """Everybody, under each of the keys."""
         held = tuple(Held(**row) for row in await sql.held(db))
         return dict.fromkeys(keys, cls(held=held))
 
@@ -262,7 +258,8 @@ class _OfStaff(Action, frozen=True, kw_only=True):
 class AppointStaff(_OfStaff, frozen=True, kw_only=True, tag="staff.appoint"):
     """Give a member of staff a standing, or the post of head of content safety, from now on (S211, S212).
 
-    `regulator` stands alone: who reads for an authority never acts here, under any id of his (S190). The post is never empty: appointing another ends the holder's interval at the same instant.
+    `regulator` stands alone: who reads for an authority never acts here, under any id of his (S190). The post is never
+    empty: appointing another ends the holder's interval at the same instant.
     """
 
     created: ClassVar[bool] = True

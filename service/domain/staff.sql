@@ -1,7 +1,3 @@
--- name: gate
--- One at a time: who changes what staff hold, where it matters what others hold. Ends with the transaction.
-SELECT pg_advisory_xact_lock(hashtextextended('mandate.staff', 0))::text;
-
 -- name: held
 -- Every standing and post that is held now, by whom, and as which human where that is known.
 SELECT r.staff_id, s.person_id, r.standing

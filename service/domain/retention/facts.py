@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import msgspec
 
+from service import rows
 from service.clock import instant_text, later
 from service.db import queries
 from service.errors import Code, Refusal
@@ -48,24 +49,10 @@ class LegalHold(Row, frozen=True, kw_only=True):
     version: int = 1
 
 
-class Gated(Row, frozen=True, kw_only=True):
-    """Looked at behind the gate, which opens again when the transaction ends."""
+class Gated(rows.Gated, frozen=True, kw_only=True):
+    """One at a time: who sets a hold, and who deletes."""
 
-    locks: ClassVar[bool] = True
-
-    @classmethod
-    async def look(
-        cls, db: Any, keys: Sequence[tuple[str, ...]], *, lock: str = "read"
-    ) -> Mapping[tuple[str, ...], Self]:
-        """Wait for the gate, unless nothing will be changed; then look."""
-        if lock != "read":
-            await sql.gate(db)
-        return await cls.found(db, keys)
-
-    @classmethod
-    async def found(cls, db: Any, keys: Sequence[tuple[str, ...]]) -> Mapping[tuple[str, ...], Self]:
-        """Look behind the gate."""
-        raise NotImplementedError
+    gate = "retention"
 
 
 class Gate(Gated, frozen=True, kw_only=True):

@@ -1,7 +1,3 @@
--- name: gate
--- One at a time: who sets a hold, and who deletes. Ends with the transaction.
-SELECT pg_advisory_xact_lock(hashtextextended('mandate.retention', 0))::text;
-
 -- name: erasable
 -- What the erasure of these people would delete, what holds it, and which proposals still name them.
 WITH opening AS MATERIALIZED (
