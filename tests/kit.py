@@ -1,5 +1,6 @@
 """What tests arrange and ask with: a founded house on a database of its own, its clock set by hand, asked over HTTP."""
 
+import asyncio
 import copy
 import datetime as dt
 import hashlib
@@ -92,6 +93,11 @@ async def out_of_reach(admin_dsn: str, name: str) -> AsyncIterator[None]:
     try:
         await admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
         await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        there = 1
+        while there:
+            # Also for those who were cut off to notice: one whose end is still on its way fails the next who borrows it.
+            await asyncio.sleep(0.05)
+            there = await admin.fetchval("SELECT count(*) FROM pg_stat_activity WHERE datname = $1", name)
         yield
     finally:
         await admin.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
