@@ -22,7 +22,7 @@ from statistics import mean, median
 import asyncpg
 import uvloop
 
-from bench.house import Served, sequencing, served
+from bench.house import Served, interpreter, sequencing, served
 from bench.load import Figures, request, run
 
 GROUPS = 20_000
@@ -197,6 +197,7 @@ def main() -> None:
     parser.add_argument("--log-elsewhere", action="store_true", help="let the log grow between the runs only")
     args = parser.parse_args()
     environment = {"MANDATE_SEQUENCE_SECONDS": "0"} if args.log_elsewhere else {}
+    print(interpreter(), flush=True)
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o711)
         with served(Path(name), groups=GROUPS, members=MEMBERS, **environment) as house:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import re
 import subprocess
 import sys
+import timeit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,12 @@ from service.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAFF = [Founder("co", ["compliance"]), Founder("ap", ["approver"]), Founder("cl", ["classifier"])]
+
+
+def interpreter() -> str:
+    """Which Python this is, and how quick: builds of one version differ by half, and most of an act's time is spent there."""
+    seconds = min(timeit.repeat("{n: str(n) for n in (1, 2, 3)}", number=100_000, repeat=5))
+    return f"{platform.python_implementation()} {platform.python_version()}, a dict of three in {seconds * 1e4:.0f} ns"
 
 
 class Served(NamedTuple):
