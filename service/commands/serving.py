@@ -134,7 +134,7 @@ async def answering(
     """
     import uvicorn
 
-    from service.commands.joined import JoinedAnswers
+    from service.commands.wire import Http1
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -150,7 +150,7 @@ async def answering(
     server = Server(
         uvicorn.Config(
             app,
-            http=JoinedAnswers,
+            http=Http1,
             ws="none",
             lifespan="off",
             log_config=None,
