@@ -147,11 +147,13 @@ async def read_body(receive: Receive, scope: Any) -> bytes:
 
 
 def json_of(body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
-    """The body, when it is said to be JSON, or is empty. Raises Refusal `media_type`."""
+    """The body, when it is said to be JSON and not compressed, or is empty. Raises Refusal `media_type`."""
     if body:
         media = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
         if media != b"application/json":
             raise Refusal(Code.MEDIA_TYPE)
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            raise Refusal(Code.MEDIA_TYPE, pointer="Content-Encoding", why="send it as it is")
     return body
 
 

@@ -183,6 +183,17 @@ async def test_a_body_of_another_kind_is_415(house: House) -> None:
         assert said(answer)[1] == "malformed"
 
 
+async def test_a_compressed_body_is_415(house: House) -> None:
+    """What it is compressed by is told, rather than that its first byte is no JSON."""
+    json = {"content-type": "application/json"}
+    for coding in ("gzip", "br", "identity, gzip"):
+        answer = await house.ask("ann", "POST", MUTES, b"{}", headers={**json, "content-encoding": coding})
+        assert said(answer) == (415, "media_type", "Content-Encoding"), coding
+        assert answer.json()["data"] == {"why": "send it as it is"}
+    answer = await house.ask("ann", "POST", MUTES, b"{}", headers={**json, "content-encoding": "Identity"})
+    assert said(answer)[1] == "malformed"
+
+
 HEADERS: list[tuple[dict[str, str], int, str, str]] = [
     ({"idempotency-key": ""}, 400, "malformed", "Idempotency-Key"),
     ({"idempotency-key": "two words"}, 400, "malformed", "Idempotency-Key"),
