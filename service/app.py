@@ -114,7 +114,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             await require_schema(db)
             # Where anything is on record, keys made anew would be other keys.
             keys = await own_keys(db, settings.data / "keys", may_create=not await on_record(db))
-            editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
+            editions = await Editions.open(db, settings.policies, clock, cache=settings.data / "cache")
             door = Door(
                 db=db,
                 editions=editions,
@@ -244,7 +244,7 @@ async def sequence_alone(settings: Settings, watch: Watching) -> None:
     try:
         await require_schema(db)
         keys = await own_keys(db, settings.data / "keys")
-        editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
+        editions = await Editions.open(db, settings.policies, clock, cache=settings.data / "cache")
         sequencer = Sequencer.of(settings, db, keys, clock, lambda: editions.at(clock.now()).edition)
         cosigning = Cosigning(db, witnesses_of(settings), watch)
         sequencer.on_publish, sequencer.on_turn = cosigning.tell, watch.sequenced

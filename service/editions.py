@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 from bisect import bisect_right
 from collections.abc import Collection, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +14,7 @@ import msgspec
 import structlog
 
 from service.action import actions
+from service.clock import Clock
 from service.db import DatabaseUnavailable, Db, queries
 from service.policy import Policy, PolicyError
 
@@ -20,15 +22,20 @@ sql = queries(__file__)
 _log = structlog.get_logger("mandate.editions")
 REFRESH_SECONDS = 1.0
 """How often adopted editions are looked for; well under the time that passes between adoption and force."""
+#: What to do about an adopted edition, which nobody can change.
+_NOT_HERE = (
+    "it is adopted: let the version that ran before adopt another, and start this one when that is in force"
+)
 _ALWAYS = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 class Editions:
     """The adopted editions in order. Before the first is adopted, the policy folder's is taken (`founding` is set)."""
 
-    def __init__(self, db: Db, cache: Path, folder: Policy, known: Collection[str]) -> None:
+    def __init__(self, db: Db, clock: Clock, cache: Path, folder: Policy, known: Collection[str]) -> None:
         """Use `Editions.open`."""
         self._db = db
+        self._clock = clock
         self._cache = cache
         self._known = known
         self.folder = folder
@@ -38,11 +45,11 @@ class Editions:
         self._reading = asyncio.Lock()
 
     @classmethod
-    async def open(cls, db: Db, folder: Path, *, cache: Path) -> Self:
+    async def open(cls, db: Db, folder: Path, clock: Clock, *, cache: Path) -> Self:
         """Read the folder and every adopted edition. Raises PolicyError where one of them is broken, and nothing is served."""
         known = list(actions())
         policy = await asyncio.to_thread(Policy.from_folder, folder, actions=known, cache=cache)
-        editions = cls(db, cache, policy, known)
+        editions = cls(db, clock, cache, policy, known)
         await editions.refresh()
         return editions
 
@@ -50,13 +57,18 @@ class Editions:
         """Return the edition in force at `instant`."""
         return self._policies[max(0, bisect_right(self._from, instant) - 1)]
 
-    async def read(self, files: Mapping[str, bytes], *, adopted: bool = False) -> Policy:
+    async def read(
+        self, files: Mapping[str, bytes], *, adopted: bool = False, decides: bool = True
+    ) -> Policy:
         """Check and compile an edition that somebody wants to adopt, off the event loop. Raises PolicyError.
 
-        One that was `adopted` was checked against the actions of its time; today's may be more.
+        One that was `adopted` was checked against the actions of its time; today's may be more. One that no longer
+        `decides` need not keep today's promises.
         """
         known = None if adopted else self._known
-        return await asyncio.to_thread(Policy.from_files, files, actions=known, cache=self._cache)
+        return await asyncio.to_thread(
+            Policy.from_files, files, actions=known, promises=decides, cache=self._cache
+        )
 
     async def follow(self) -> None:
         """Read adopted editions again and again. A database out of reach is asked again; the present edition stays."""
@@ -79,26 +91,30 @@ class Editions:
     async def _refresh(self) -> None:
         async with self._db.read() as db:
             rows = await sql.editions_since(db, effective_at=_ALWAYS if self.founding else self._from[-1])
-        for row in rows:
+        now = self._clock.now()
+        for row, after in zip_longest(rows, rows[1:]):
             files = {name: text.encode() for name, text in row["files"].items()}
+            decides = after is None or after["effective_at"] > now
             policy = (
                 self.folder
                 if row["digest"] == self.folder.edition
-                else await self._adopted(row["digest"], files)
+                else await self._adopted(row["digest"], files, decides=decides)
             )
             if self.founding:
                 self._from, self._policies, self.founding = [], [], False
             self._from.append(row["effective_at"])
             self._policies.append(policy)
 
-    async def _adopted(self, edition: str, files: Mapping[str, bytes]) -> Policy:
+    async def _adopted(self, edition: str, files: Mapping[str, bytes], *, decides: bool) -> Policy:
         """Read an adopted edition; what is wrong with it is told under its name, for it is not the folder's."""
         try:
-            return await self.read(files, adopted=True)
+            return await self.read(files, adopted=True, decides=decides)
         except PolicyError as error:
             raise PolicyError(
                 [
-                    msgspec.structs.replace(problem, file=f"{edition}/{problem.file}")
+                    msgspec.structs.replace(
+                        problem, file=f"{edition}/{problem.file}", cure=f"{problem.cure}; {_NOT_HERE}"
+                    )
                     for problem in error.problems
                 ]
             ) from error

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from service.action import actions
-from service.clock import instant_text
+from service.clock import SetClock, instant_text
 from service.editions import Editions
 from service.policy import STANDINGS, PolicyError, digest, read_folder
 from service.policy.commands import commands
@@ -196,12 +196,24 @@ async def test_an_edition_that_breaks_a_promise_is_adopted_by_nobody(house: Hous
 async def test_an_adopted_edition_that_breaks_a_promise_stops_the_start(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S190: what was adopted before there was the promise decides nothing after it; the fault is told under its digest."""
-    files = with_line("x,allow,regulator,account.rank,any,*,1,")
+    """S190: what was adopted before there was the promise decides nothing after it; the fault is told under its digest, and
+    what to do. Once another edition is in force, it only says what held then.
+    """
+    broken = with_line("x,allow,regulator,account.rank,any,*,1,")
     with monkeypatch.context() as before:
         before.setattr("service.policy.promises.PROMISES", ())
-        receipt = await house.do("co", "POST", "/v1/editions", body(files))
+        receipt = await house.do("co", "POST", "/v1/editions", body(broken))
+        await house.do("ap", "POST", f"/v1/approvals/{receipt['result']['approval_id']}/grant")
+        sound = body({**FILES, "README.md": FILES["README.md"] + b"\nRead with care.\n"})
+        sound["effective_at"] = instant_text(MORNING + dt.timedelta(hours=2))
+        receipt = await house.do("co", "POST", "/v1/editions", sound)
         await house.do("ap", "POST", f"/v1/approvals/{receipt['result']['approval_id']}/grant")
     editions = house.app.state.editions
-    with pytest.raises(PolicyError, match=rf"{digest(files)}/rules\.csv:\d+: 'x' breaks S190"):
-        await Editions.open(editions._db, POLICIES, cache=tmp_path)
+    fault = rf"{digest(broken)}/rules\.csv:\d+: 'x' breaks S190.*; it is adopted: let the version that ran before adopt another"
+    with pytest.raises(PolicyError, match=fault):
+        await Editions.open(editions._db, POLICIES, SetClock(MORNING), cache=tmp_path)
+    later = await Editions.open(
+        editions._db, POLICIES, SetClock(MORNING + dt.timedelta(hours=2)), cache=tmp_path
+    )
+    assert later.at(MORNING + dt.timedelta(minutes=90)).edition == digest(broken)
+    assert later.at(MORNING + dt.timedelta(hours=2)).edition == sound["digest"]

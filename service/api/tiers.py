@@ -237,9 +237,10 @@ async def _edition(request: _Request, asked: WhatIf, old: Policy) -> Policy:
     if files is None:
         return old
     chosen: Editions = request.app.state.editions
+    adopted = asked.files is None
     try:
         texts = {name: text.encode() for name, text in files.items()}
-        return await chosen.read(texts, adopted=asked.files is None)
+        return await chosen.read(texts, adopted=adopted, decides=not adopted)
     except UnicodeEncodeError:
         raise Refusal(Code.MALFORMED, pointer="/files", why="a text is not Unicode") from None
     except PolicyError as error:

@@ -175,7 +175,7 @@ async def _begin(settings: Settings, owner: str, last: Any) -> str:
                 f"the log in the database is {there.origin}, but the last checkpoint is one of {last.origin}: restore the "
                 "database and the data folder of the same log"
             )
-        editions = await Editions.open(db, settings.policies, cache=settings.data / "cache")
+        editions = await Editions.open(db, settings.policies, clock, cache=settings.data / "cache")
         edition = editions.at(clock.now()).edition
     finally:
         await db.close()

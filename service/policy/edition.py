@@ -131,13 +131,19 @@ class Policy:
 
     @classmethod
     def from_files(
-        cls, files: Mapping[str, bytes], *, actions: Collection[str] | None = None, cache: Path | None = None
+        cls,
+        files: Mapping[str, bytes],
+        *,
+        actions: Collection[str] | None = None,
+        promises: bool = True,
+        cache: Path | None = None,
     ) -> "Policy":
         """Read an edition from its files by name, as kept in the database.
 
         `actions` are all known actions: each must have a rule and no rule may name another (None: not
-        checked). `cache` is a folder for compiled tables, by edition digest. Raises PolicyError with every
-        fault of what each file says; where there is none, with every fault of what they say together.
+        checked). `promises`: whether it must keep them, as one must that is to decide anything. `cache` is a
+        folder for compiled tables, by edition digest. Raises PolicyError with every fault of what each file
+        says; where there is none, with every fault of what they say together.
         """
         problems: list[Problem] = []
         _check_names(files, problems)
@@ -169,7 +175,7 @@ class Policy:
             what = f"name_similarity_review is {parameters.name_similarity_review}"
             sheet["parameters.csv"].add(line, what, f"write {LEAST_SIMILARITY} to 1")
         table = kept if model is None else _table(model, lines, sheet)
-        if table is not None:
+        if table is not None and promises:
             _check_promises(lines, table, tiers, readable["tiers.csv"], sheet)
         if problems or table is None:
             raise PolicyError(problems)
