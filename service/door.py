@@ -383,8 +383,6 @@ class Door:
 
     def _break(self, chosen: Sequence[Asked], error: BaseException) -> None:
         """An error of ours: nothing was done. The caller is told as much; the log tells us why."""
-        for asked in chosen:
-            refusal = Refusal(Code.TRAIL_UNAVAILABLE)
-            refusal.__cause__ = error
-            if asked.answer is not None and not asked.answer.done():
-                asked.answer.set_exception(refusal)
+        refusal = Refusal(Code.TRAIL_UNAVAILABLE)
+        refusal.__cause__ = error
+        self._fail(chosen, refusal)
