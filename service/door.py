@@ -323,13 +323,16 @@ class Door:
             return
         self._sets.committed(told)
         self._watch.ran(acts=len(answers), seconds=time.perf_counter() - since, waiting=len(self._waiting))
+        put_off: list[Asked] = []
         for asked in chosen:
             answer = answers.get(asked)
             if answer is None:
-                asked.more = ()
-                self._waiting.append(asked)
+                put_off.append(asked)
             else:
                 self._deliver(asked, answer)
+        # First in the next set, with what they turned out to touch: behind those that came meanwhile they would be put off
+        # again and again.
+        self._waiting.extendleft(reversed(put_off))
 
     def _receipted(self, done: Done) -> tuple[dict[Asked, Answer], set[Subject]]:
         """The answers with the receipts of their records: a member more, the same bytes each time; and the subjects told.

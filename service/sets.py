@@ -56,9 +56,10 @@ class Sets:
 
     async def run(self, tx: Tx, chosen: Sequence[Asked], refusal: Refusal | None = None) -> Done:
         """Carry out the set; whom the answers leave out goes in a later one. `refusal`: what a constraint said of a lone act."""
+        facts, moved = await self._look(tx, chosen, lock=True)
+        # Only now, with the locks held: of two acts on one row, by whatever processes, the later one has the later instant.
         at = self._clock.now()
         policy = self._editions.at(at)
-        facts, moved = await self._look(tx, chosen, lock=True)
         answers = self._repeated(chosen, facts)
         asked = [one for one in chosen if one not in answers]
         if refusal is None:
@@ -124,13 +125,18 @@ class Sets:
         for one in asked:
             # What an attempt that failed led to must be looked at anew.
             one.more = ()
+        leading = [one for one in asked if type(one.action).more is not Action.more]
         wanted = [need for one in asked for need in one.needs]
+        if lock and leading:
+            # What acts lead to is found without locks first: locked when it is found, it would be out of order.
+            await self._look(db, leading, lock=False)
+            wanted += [need for one in leading for need in one.more]
+            for one in leading:
+                one.more = ()
         for _ in range(_ROUNDS):
             moved |= await look_for(db, wanted, facts, lock=lock)
             wanted = []
-            for one in asked:
-                if type(one.action).more is Action.more:
-                    continue
+            for one in leading:
                 here = Situation(caller=one.caller, at=_NEVER, record_id="", policy=None, facts=facts)  # type: ignore[arg-type]
                 known = {(need.kind, need.key) for need in (*one.needs, *one.more)}
                 try:
