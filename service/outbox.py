@@ -64,6 +64,11 @@ class Outbox:
             for row in rows
         ]
 
+    async def drawn(self, place: int) -> bool:
+        """Whether there ever was such a place here; what is purged counts. One beyond is of another database, or was restored away."""
+        async with self._db.read() as reader:
+            return place <= await sql.newest_place(reader)
+
     async def settled(self) -> int:
         """The place up to which everything is settled now."""
         async with self._db.read() as reader:

@@ -14,3 +14,7 @@ WHERE id > :after AND id <= :upto
   AND (cardinality(:families::text[]) = 0 OR split_part(kind, '.', 1) = ANY(:families))
 ORDER BY id
 LIMIT :limit;
+
+-- name: newest_place$
+-- The newest place that was ever drawn, also by a transaction that came to nothing.
+SELECT coalesce(pg_sequence_last_value('outbox_id_seq'), 0);

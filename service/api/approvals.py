@@ -57,6 +57,20 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+class ApprovalOutline(msgspec.Struct, frozen=True, kw_only=True):
+    """A proposed act as whoever proposed it sees it: whether it still waits, until when, and how it ended."""
+
+    approval_id: str
+    action: str
+    target: dict[str, str]
+    state: Literal["open", "granted", "refused", "lapsed"]
+    persons_needed: int
+    created_at: str
+    expires_at: str
+    ended_at: str | None
+    ended_record: str | None
+
+
 class ApprovalPage(msgspec.Struct, frozen=True):
     """Approvals the key opens, the first proposed first; `next` is the cursor of the page that follows, null on the last."""
 
@@ -86,6 +100,29 @@ def view(approval: Approval, *, whole: bool) -> ApprovalView:
         ended_record=approval.ended_record,
         version=approval.version,
     )
+
+
+def outline(approval: Approval) -> ApprovalOutline:
+    """What the one who proposed it sees of an approval."""
+    return ApprovalOutline(
+        approval_id=approval.approval_id,
+        action=approval.action,
+        target={"type": approval.target_type, "id": approval.target_id},
+        state=approval.state,
+        persons_needed=approval.persons_needed,
+        created_at=instant_text(approval.created_at),
+        expires_at=instant_text(approval.expires_at),
+        ended_at=text_of(approval.ended_at),
+        ended_record=approval.ended_record,
+    )
+
+
+def _proposed(approval: Approval, caller: KnownCaller) -> bool:
+    """Whether the caller proposed it; a backend, which may act for anybody, whatever any backend or person proposed."""
+    by = approval.proposer
+    if caller.kind == "backend":
+        return by.kind in {"backend", "person"}
+    return caller.kind == "person" == by.kind and caller.person_id == by.person_id
 
 
 async def _staff(request: Request[Any, Any, Any]) -> KnownCaller:
@@ -134,18 +171,22 @@ async def list_approvals(
 @get("/v1/approvals/{approval_id:str}", operation_id="approval.show", tags=["approval"])
 async def show_approval(
     request: Request[Any, Any, Any], approval_id: FromPath[str]
-) -> Response[ApprovalView]:
-    """Show one approval: what was asked, by whom, who agreed so far, until when. For staff."""
+) -> Response[ApprovalView | ApprovalOutline]:
+    """Show one approval: to staff what was asked, by whom, who agreed so far, until when; an outline to whoever proposed it."""
     Parameters(request)
-    caller = await _staff(request)
+    caller = await reader(request, "approval")
     db: Db = request.app.state.db
     async with db.read() as connection:
         row = await sql.get_approval(connection, approval_id=approval_id)
-    if row is None:
+    approval = None if row is None else Approval.from_record(row)
+    # Whoever may not see it is not told whether there is one.
+    if caller.kind != "staff" and (approval is None or not _proposed(approval, caller)):
+        raise Refusal(Code.REFUSED)
+    if approval is None:
         raise Refusal(Code.UNKNOWN)
-    approval = Approval.from_record(row)
     caller.inside(approval.jurisdiction, approval.tier)
-    return shown(view(approval, whole=True), version=approval.version)
+    seen = view(approval, whole=True) if caller.kind == "staff" else outline(approval)
+    return shown(seen, version=approval.version)
 
 
 ROUTES = [

@@ -21,6 +21,7 @@ HEARTBEAT_SECONDS = 15.0
 LONGEST_SECONDS = 600.0
 """Then a stream ends, and the caller comes back with Last-Event-ID."""
 _POLL_SECONDS = 0.25
+_BEYOND = "newer than anything here: of another database, or of this one before it was restored; begin anew, or from one before"
 _LOOK_SECONDS = 1.0
 """A key that was revoked gets nothing more after so long."""
 
@@ -56,7 +57,7 @@ async def read_changes(request: Request[Any, Any, Any]) -> Response[bytes]:
     asked = Parameters(request, "after", "limit", query="changes")
     caller = await _backend(request)
     limit = asked.limit()
-    place = _place(asked)
+    place = await _place(request, asked)
     outbox: Outbox = request.app.state.outbox
     found = await outbox.page(after=place, limit=limit, families=caller.families)
     last = found[-1].place if found else place
@@ -75,7 +76,7 @@ async def stream_changes(request: Request[Any, Any, Any]) -> Stream:
     """The same as server-sent events: `id` is the cursor, `event` the kind, `data` one effect. Ends after ten minutes."""
     asked = Parameters(request, "after", query="changes", last_event_id="after")
     caller = await _backend(request)
-    place = _place(asked)
+    place = await _place(request, asked)
     return Stream(
         _events(request, asked, caller, place),
         media_type="text/event-stream",
@@ -97,9 +98,15 @@ async def _backend(request: Request[Any, Any, Any]) -> KnownCaller:
     return caller
 
 
-def _place(asked: Parameters) -> int:
+async def _place(request: Request[Any, Any, Any], asked: Parameters) -> int:
+    """After which place. Raises Refusal `malformed` for one that never was: what comes would be passed over until it is."""
     place = asked.cursor(int, name="after")
-    return 0 if place is None else place[0]
+    if place is None:
+        return 0
+    outbox: Outbox = request.app.state.outbox
+    if not await outbox.drawn(place[0]):
+        raise Refusal(Code.MALFORMED, pointer="after", why=_BEYOND)
+    return place[0]
 
 
 def _item(asked: Parameters, one: Handed) -> ChangeItem:

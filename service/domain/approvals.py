@@ -51,6 +51,10 @@ class Grant(msgspec.Struct, frozen=True):
         return frozenset({self.human, *self.known_as, *person})
 
 
+#: What a backend has ids of; whom staff propose to appoint is none of its business.
+_BACKENDS = frozenset({"person", "group", "account", "operator"})
+
+
 @subject
 class Approval(Row, frozen=True, kw_only=True):
     """A proposed act and who agreed to it so far. `approval_id` is the id of the record that proposed it."""
@@ -92,6 +96,15 @@ class Approval(Row, frozen=True, kw_only=True):
             ended_at=here.at,
             ended_record=here.record_id,
             version=self.version + 1,
+        )
+
+    def told(self, state: Literal["granted", "refused", "lapsed"]) -> Effect:
+        """What backends are told of the end: an app shows what waits, and who asked cannot ask for ever."""
+        target = {"type": self.target_type, "id": self.target_id}
+        return Effect(
+            f"approval.{state}",
+            {"approval_id": self.approval_id, "action": self.action}
+            | ({"target": target} if self.target_type in _BACKENDS else {}),
         )
 
 
@@ -239,6 +252,7 @@ class GrantApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.gr
             "state": "granted",
             "granted": approval.action,
         }
+        change.effects.append(approval.told("granted"))
         return change
 
     def _still_apart(self, here: Situation, approval: Approval) -> None:
@@ -278,6 +292,7 @@ class RefuseApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.r
             after={"approval": "refused", "act": approval.action},
             links=[approval.approval_id],
             result={"approval_id": approval.approval_id, "state": "refused"},
+            effects=[approval.told("refused")],
         )
 
 
@@ -296,7 +311,5 @@ class ExpireApproval(_ApprovalAction, frozen=True, kw_only=True, tag="approval.e
             after={"approval": "lapsed", "act": approval.action},
             links=[approval.approval_id],
             result={"approval_id": approval.approval_id, "state": "lapsed"},
-            effects=[
-                Effect("approval.lapsed", {"approval_id": approval.approval_id, "action": approval.action})
-            ],
+            effects=[approval.told("lapsed")],
         )

@@ -120,7 +120,12 @@ class ClosePerson(PersonAction, frozen=True, kw_only=True, tag="person.close"):
                 Effect(
                     "person.closed",
                     {"person_id": self.person_id, "left_groups": [role.group_id for role in roles]},
-                )
+                ),
+                # Told of each group too, for whoever asks for the effects of groups alone.
+                *(
+                    Effect("group.left", {"group_id": role.group_id, "person_id": self.person_id})
+                    for role in roles
+                ),
             ],
         )
 

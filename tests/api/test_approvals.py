@@ -29,6 +29,12 @@ async def propose(house: House) -> str:
     return answer.json()["result"]["approval_id"]
 
 
+def told(approval_id: str) -> dict[str, Any]:
+    """What a backend is told of the end of the approval."""
+    target = {"type": "group", "id": "g"}
+    return {"approval_id": approval_id, "action": "group.accept_transfer", "target": target}
+
+
 async def owner(house: House) -> str:
     async with house.db.read() as db:
         return await db.fetchval("SELECT owner_id FROM groups WHERE group_id = 'g'")
@@ -109,12 +115,12 @@ async def test_approvals_are_listed_by_page_and_filter(house: House) -> None:
         await house.refused("malformed", "ap", "GET", f"/v1/approvals?{bad}")
 
 
-async def test_approvals_are_shown_to_staff_only(offered: House) -> None:
+async def test_approvals_are_listed_for_staff_only(offered: House) -> None:
     """S189: neither people, nor a backend, nor an authority read what staff decide among themselves."""
     approval_id = await propose(offered)
     for who in ("ann", "im", "reg"):
         await offered.refused("refused", who, "GET", "/v1/approvals")
-        await offered.refused("refused", who, "GET", f"/v1/approvals/{approval_id}")
+    await offered.refused("refused", "reg", "GET", f"/v1/approvals/{approval_id}")
 
 
 async def test_a_lost_key_or_standing_reads_nothing(house: House) -> None:
@@ -134,6 +140,7 @@ async def test_an_approver_says_yes_or_no_once(offered: House) -> None:
     await refused(offered, "not_in_state", "co", approval_id)
     no = f"/v1/approvals/{approval_id}/refusal"
     await offered.refused("not_in_state", "co", "POST", no, {"reason": "facts_insufficient"})
+    assert await offered.effects("approval.granted") == [told(approval_id)]
 
 
 async def test_a_no_needs_a_reason_and_ends_it(offered: House) -> None:
@@ -146,7 +153,50 @@ async def test_a_no_needs_a_reason_and_ends_it(offered: House) -> None:
     await refused(offered, "not_in_state", "co", approval_id)
     (record,) = [one for one in await offered.records("approval.refuse") if one["out"] == "done"]
     assert (record["links"], record["why"]) == ([approval_id], "facts_insufficient")
+    assert await offered.effects("approval.refused") == [told(approval_id)]
     assert await propose(offered) != approval_id
+
+
+async def test_whoever_proposed_sees_what_has_become_of_it(offered: House) -> None:
+    """S112: the person who asked and the backend see act, target, state and ends, not who agreed; nobody else sees any of it."""
+    approval_id = await propose(offered)
+    path = f"/v1/approvals/{approval_id}"
+    seen = await offered.do("ben", "GET", path)
+    assert seen == {
+        "approval_id": approval_id,
+        "action": "group.accept_transfer",
+        "target": {"type": "group", "id": "g"},
+        "state": "open",
+        "persons_needed": 2,
+        "created_at": "2026-11-02T08:00:00.000Z",
+        "expires_at": "2026-11-05T08:00:00.000Z",
+        "ended_at": None,
+        "ended_record": None,
+    }
+    assert await offered.do("im", "GET", path) == seen
+    await offered.do("ap", "POST", f"{path}/refusal", {"reason": "facts_insufficient"})
+    ended = await offered.do("ben", "GET", path)
+    assert (ended["state"], ended["ended_at"]) == ("refused", "2026-11-02T08:00:00.000Z")
+    for other in ("ann", "cai", "nobody"):
+        await offered.refused("refused", other, "GET", path)
+    await offered.refused("refused", "ann", "GET", "/v1/approvals/none")
+    await offered.refused("refused", "im", "GET", "/v1/approvals/none")
+    await offered.refused("refused", "ben", "GET", "/v1/approvals")
+
+
+async def test_a_backend_sees_nothing_of_what_staff_propose(offered: House) -> None:
+    """S112: what staff ask each other for is theirs."""
+    body = {
+        "tier": 3,
+        "until": "2026-11-20T08:00:00.000Z",
+        "reason": "activity_unusual",
+        "note": "busier than its class",
+    }
+    answer = await offered.ask("cl", "PUT", "/v1/groups/g/override", body)
+    assert answer.status_code == 202, answer.text
+    path = f"/v1/approvals/{answer.json()['result']['approval_id']}"
+    await offered.refused("refused", "im", "GET", path)
+    assert (await offered.do("ap", "GET", path))["state"] == "open"
 
 
 async def test_only_approvers_and_compliance_agree(offered: House) -> None:
@@ -272,9 +322,7 @@ async def test_silence_is_never_consent(offered: House) -> None:
     assert (record["links"], record["by"]["standing"]) == ([approval_id], "system.sweep")
     assert (await offered.do("ap", "GET", f"/v1/approvals/{approval_id}"))["state"] == "lapsed"
     assert await owner(offered) == "ann"
-    assert await offered.effects("approval.lapsed") == [
-        {"approval_id": approval_id, "action": "group.accept_transfer"}
-    ]
+    assert await offered.effects("approval.lapsed") == [told(approval_id)]
 
 
 # Three persons

@@ -171,6 +171,26 @@ async def test_a_cursor_is_of_this_feed(group: House) -> None:
         assert problem["pointer"] == "after"
 
 
+async def test_a_cursor_newer_than_anything_here_is_refused(group: House, database: Database) -> None:
+    """S001: after a restore a reader is told, where it would miss all until places catch up; what is only purged is no such thing."""
+    for seconds in (60, 61, 62):
+        await mute(group, "dan", seconds)
+    await settled(group)
+    after = (await changes(group))["next"]
+    owner = await asyncpg.connect(database.owner_dsn)
+    try:
+        await owner.execute("DELETE FROM outbox")
+        assert (await changes(group, after))["changes"] == []
+        await owner.execute("ALTER SEQUENCE outbox_id_seq RESTART WITH 1")
+    finally:
+        await owner.close()
+    await mute(group, "dan", 63)
+    for path in ("/v1/changes", "/v1/changes/stream"):
+        problem = await group.refused("malformed", "im", "GET", f"{path}?after={after}")
+        assert problem["pointer"] == "after"
+        assert problem["data"]["why"].startswith("newer than anything here")
+
+
 async def test_the_stream_gives_the_same_as_it_comes_and_ends_with_the_service(group: House) -> None:
     """S001: server-sent events carry cursor, kind and effect; a stream ends when the service stops."""
     await mute(group, "dan", 60)

@@ -266,6 +266,9 @@ async def test_closing_ends_every_membership_at_the_same_instant(house: House) -
     ]
     assert {"group_1", "group_2"} <= record["p"]["who"].keys()
     assert await house.effects("person.closed") == [{"person_id": "ann", "left_groups": ["g", "h"]}]
+    # Whoever takes the effects of groups alone hears of it too.
+    left = [{"group_id": group_id, "person_id": "ann"} for group_id in ("g", "h")]
+    assert await house.effects("group.left") == left
 
 
 async def test_who_owns_or_runs_something_hands_over_first(house: House) -> None:
