@@ -71,6 +71,16 @@ async def test_a_bot_is_never_admin(group: House) -> None:
     assert (problem["code"], problem["data"]) == ("not_eligible", {"why": "bot"})
 
 
+async def test_an_admin_who_turns_out_to_be_a_bot_is_one_no_more(group: House) -> None:
+    """P3: once known as a bot he acts as a plain member; known as a human again, as the admin that nobody dismissed."""
+    body = {"person_id": "eve", "seconds": 60, "reason": "fraud"}
+    await group.do("im", "PATCH", "/v1/people/ben", {"bot": True})
+    problem = await group.refused("refused", "ben", "POST", "/v1/groups/g/mutes", body)
+    assert problem["rule"] == "none"
+    await group.do("im", "PATCH", "/v1/people/ben", {"bot": False})
+    await group.do("ben", "POST", "/v1/groups/g/mutes", body)
+
+
 async def test_the_muted_are_not_appointed(group: House) -> None:
     """S054, S022: while a mute holds, to its very end, the person is not eligible; a millisecond later he is."""
     await group.do("ben", "POST", "/v1/groups/g/mutes", {"person_id": "dan", "seconds": 60, "reason": "spam"})

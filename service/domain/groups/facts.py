@@ -181,10 +181,12 @@ class GroupAction(Action, frozen=True, kw_only=True):
         return here.get(Group, self.group_id)
 
     def my_rank(self, here: Situation) -> int:
-        """The caller's rank in the group; 0 for machines and staff."""
-        return (
-            rank_of(here, self.group_id, here.caller.person_id) if here.caller.kind == "person" else OUTSIDE
-        )
+        """The caller's rank in the group; 0 for machines and staff. A bot is no admin, whatever it was before it was one (P3)."""
+        if here.caller.kind != "person":
+            return OUTSIDE
+        rank = rank_of(here, self.group_id, here.caller.person_id)
+        person = here.find(Person, here.caller.person_id)
+        return MEMBER if rank == ADMIN and person is not None and person.bot else rank
 
     def stand(self, here: Situation) -> Stand:
         """Rank makes standing and relation; a private group is unknown to strangers."""
