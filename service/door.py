@@ -18,7 +18,7 @@ import msgspec
 from service.action import Action, Need, Subject, action_name
 from service.caller import Caller
 from service.clock import Clock
-from service.db import DatabaseUnavailable, Db
+from service.db import DatabaseUnavailable, Db, Tx
 from service.domain.keys import ApiKey
 from service.errors import Code, Refusal
 from service.looking import Gather
@@ -66,6 +66,13 @@ _MET_ELSEWHERE = frozenset(
 )
 #: So often in a row; who still meets one then has met what looking does not show.
 _MEETINGS = 20
+#: What is said of a lock that did not come free in time, or of a statement that took too long.
+_LOCKED = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+#: After one of these, sets wait for locks less long for so many seconds: whoever holds one should not hold up all others.
+_CAUTIOUS_SECONDS = 5.0
+_CAUTIOUS_LOCKS = "SET LOCAL lock_timeout = '200ms'"
+#: So many acts in a row that meet a lock alone: something that all need is locked, and the rest of the set is not tried.
+_LOCKED_ALONE = 3
 #: So long the writer's next transaction stays open while nobody asks.
 _OPEN_SECONDS = 0.01
 #: So long those who were just answered may take to ask again before the next set goes without them.
@@ -126,6 +133,7 @@ class Door:
         self._enough = 1
         self._hoped = 0
         self._alone = 0
+        self._cautious_until = 0.0
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
         self.receipts: Receipts | None = None
@@ -136,6 +144,11 @@ class Door:
     def open(self) -> None:
         """Start the writer in the running event loop."""
         self._writer = asyncio.create_task(self._write(), name="door")
+
+    @property
+    def working(self) -> bool:
+        """Whether acts are carried out; an error of ours may have ended the writer."""
+        return self._writer is not None and not self._writer.done() and not self._closing
 
     async def close(self) -> None:
         """Finish what was asked, then stop."""
@@ -215,7 +228,7 @@ class Door:
 
     def _enter(self, asked: Asked) -> asyncio.Future[Answer]:
         """Queue an action for the writer; the future is its answer."""
-        if self._writer is None or self._closing or self._writer.done():
+        if not self.working:
             raise Refusal(Code.TRAIL_UNAVAILABLE)
         asked.answer = asyncio.get_running_loop().create_future()
         self._waiting.append(self._prepared(asked))
@@ -236,7 +249,11 @@ class Door:
                 continue
             await self._company()
             chosen = self._choose()
-            await self._run(chosen)
+            try:
+                await self._run(chosen)
+            except Exception as error:  # noqa: BLE001 - what failed is telling of acts, and must stop none that follow
+                # Whoever has no answer yet asks again under his key: what was done is done.
+                self._break(chosen, error)
             again = sum(
                 not asked.batch and asked.answer is not None and asked.answer.done() for asked in chosen
             )
@@ -290,37 +307,40 @@ class Door:
         self._waiting.extendleft(reversed(later))
         return chosen
 
-    async def _run(self, chosen: Sequence[Asked], meetings: int = 0) -> None:
-        """Run one set; what fails with it is run again one by one, so that only the culprit fails."""
+    async def _run(self, chosen: Sequence[Asked], meetings: int = 0) -> bool:
+        """Run one set; what fails with it is run again one by one, so that only the culprit fails. False: something is locked."""
         since = time.perf_counter()
         try:
-            answers, told = await self._chain.run(lambda tx: self._sets.run(tx, chosen), self._receipted)
+            answers, told = await self._chain.run(lambda tx: self._carry_out(tx, chosen), self._receipted)
         except DatabaseUnavailable as gone:
             self._fail(chosen, Refusal(Code.TRAIL_UNAVAILABLE, uncertain=gone.uncertain))
-            return
+            return True
         except asyncpg.PostgresError as error:
+            locked = isinstance(error, _LOCKED)
+            if locked:
+                self._cautious_until = time.monotonic() + _CAUTIOUS_SECONDS
             if len(chosen) > 1:
-                for asked in chosen:
-                    await self._run([asked])
-                return
+                await self._one_by_one(chosen)
+                return True
             constraint = getattr(error, "constraint_name", None) or ""
             code = _CONSTRAINTS.get(constraint)
             if code is not None:
                 await self._refuse_alone(chosen[0], Refusal(code))
-                return
+                return True
             made = any(constraint == f"{kind.table}_pkey" for kind in LOCK_ORDER)
             if (made or constraint in _MET_ELSEWHERE) and meetings < _MEETINGS:
-                await self._run(chosen, meetings + 1)
-                return
+                return await self._run(chosen, meetings + 1)
+            if locked:
+                self._fail(chosen, Refusal(Code.TRAIL_UNAVAILABLE))
+                return False
             self._break(chosen, error)
-            return
+            return True
         except Exception as error:  # noqa: BLE001 - the writer must outlive any one action
             if len(chosen) > 1:
-                for asked in chosen:
-                    await self._run([asked])
-                return
-            self._break(chosen, error)
-            return
+                await self._one_by_one(chosen)
+            else:
+                self._break(chosen, error)
+            return True
         self._sets.committed(told)
         self._watch.ran(acts=len(answers), seconds=time.perf_counter() - since, waiting=len(self._waiting))
         put_off: list[Asked] = []
@@ -333,6 +353,20 @@ class Door:
         # First in the next set, with what they turned out to touch: behind those that came meanwhile they would be put off
         # again and again.
         self._waiting.extendleft(reversed(put_off))
+        return True
+
+    async def _carry_out(self, tx: Tx, chosen: Sequence[Asked]) -> Done:
+        if time.monotonic() < self._cautious_until:
+            await tx.execute(_CAUTIOUS_LOCKS)
+        return await self._sets.run(tx, chosen)
+
+    async def _one_by_one(self, chosen: Sequence[Asked]) -> None:
+        locked = 0
+        for asked in chosen:
+            if locked == _LOCKED_ALONE:
+                self._fail([asked], Refusal(Code.TRAIL_UNAVAILABLE))
+                continue
+            locked = 0 if await self._run([asked]) else locked + 1
 
     def _receipted(self, done: Done) -> tuple[dict[Asked, Answer], set[Subject]]:
         """The answers with the receipts of their records: a member more, the same bytes each time; and the subjects told.
@@ -365,6 +399,8 @@ class Door:
             self._fail([asked], Refusal(Code.TRAIL_UNAVAILABLE))
 
     def _deliver(self, asked: Asked, answer: Answer) -> None:
+        if asked.answer is not None and not asked.answer.done():
+            asked.answer.set_result(answer)
         self._watch.acted(
             act=action_name(asked.action),
             outcome=answer.outcome,
@@ -375,8 +411,6 @@ class Door:
             seconds=time.perf_counter() - asked.since,
             stranger=answer.stranger,
         )
-        if asked.answer is not None and not asked.answer.done():
-            asked.answer.set_result(answer)
 
     def _fail(self, chosen: Sequence[Asked], refusal: Refusal) -> None:
         self._watch.waits(len(self._waiting))

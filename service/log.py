@@ -28,7 +28,7 @@ def set_up(level: str = "info", stream: BinaryIO | None = None) -> None:
 
     `level` is debug, info, warning or error; `stream` is standard error unless given.
     """
-    out = stream if stream is not None else sys.stderr.buffer
+    out = _Out(stream if stream is not None else sys.stderr.buffer)
     structlog.configure(
         cache_logger_on_first_use=True,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -84,10 +84,37 @@ def _second(since_1970: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_1970))
 
 
+class _Out:
+    """Where lines go. One that cannot be written is dropped and counted: a full disk or a reader gone away stops no act.
+
+    The first line that goes through again comes after one that says how many were lost.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def write(self, line: bytes) -> None:
+        try:
+            if self._lost:
+                self._stream.flush()
+                lost = {"event": "log.lines_lost", "lines": self._lost, "level": "error", "timestamp": _now()}
+                self._stream.write(_encode(lost) + b"\n")
+            self._stream.write(line)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._lost += 1
+        else:
+            self._lost = 0
+
+    def flush(self) -> None:
+        """Nothing is held."""
+
+
 class _Lines(logging.Handler):
     """Writes a library's log record as one of our JSON lines."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: _Out) -> None:
         super().__init__()
         self._out = out
 
@@ -103,11 +130,7 @@ class _Lines(logging.Handler):
         if record.exc_info:
             event["exception"] = trace(record.exc_info[1])
         event["timestamp"] = _now()
-        try:
-            self._out.write(_encode(event) + b"\n")
-            self._out.flush()
-        except (OSError, ValueError):
-            self.handleError(record)
+        self._out.write(_encode(event) + b"\n")
 
 
 def _render(_logger: Any, level: str, event: structlog.typing.EventDict) -> bytes:

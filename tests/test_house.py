@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -27,6 +28,7 @@ from service.db import DatabaseUnavailable, Db, Embedded, MigrationError, Tx, mi
 from service.db.checksums import complaints
 from service.db.migrations import digests, migration_files
 from service.db.named import Queries
+from service.door import Door
 from service.settings import Settings, SettingsError
 from tests.conftest import REPOSITORY, Database
 from tests.kit import House, plain_logs
@@ -272,6 +274,34 @@ def test_every_log_line_is_one_json_object(lines):
     assert {"source": "asyncpg", "level": "warning"}.items() <= written[1].items()
 
 
+class Full(io.BytesIO):
+    """A stream on a disk that is full for a while."""
+
+    full = False
+
+    def write(self, line: Any) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(line)
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_counted(lines):
+    """Neither our events nor the libraries' raise; the first line that goes through comes after one that says how many were lost."""
+    del lines
+    stream = Full()
+    log.set_up("info", stream)
+    door = log.logger("door")
+    door.info("first")
+    stream.full = True
+    door.info("second")
+    logging.getLogger("asyncpg").warning("third")
+    stream.full = False
+    door.info("fourth")
+    written = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in written] == ["first", "log.lines_lost", "fourth"]
+    assert (written[1]["lines"], written[1]["level"]) == (2, "error")
+
+
 # Database
 
 
@@ -390,6 +420,22 @@ async def test_not_ready_on_any_other_schema(database: Database, change, state, 
         async with House.open(database.service_dsn, tmp_path):
             pass
     assert raised.group_contains(MigrationError, match="schema")
+
+
+async def test_not_ready_where_no_act_can_be_recorded(database: Database, tmp_path, monkeypatch):
+    """A standby, a role without its rights and a process whose door is shut are sent no work."""
+    async with House.open(database.service_dsn, tmp_path) as house:
+        with monkeypatch.context() as shut:
+            shut.setattr(Door, "working", False)
+            answer = await house.client.get("/health/ready")
+            assert (answer.status_code, answer.json()["reason"]) == (503, "writer")
+        owner = await asyncpg.connect(database.owner_dsn)
+        await owner.execute("REVOKE INSERT ON record FROM mandate_service")
+        answer = await house.client.get("/health/ready")
+        assert (answer.status_code, answer.json()["reason"]) == (503, "read_only")
+        await owner.execute("GRANT INSERT ON record TO mandate_service")
+        await owner.close()
+        assert (await house.client.get("/health/ready")).status_code == 200
 
 
 async def test_an_older_schema_is_told_from_an_equal_one(database: Database, tmp_path):

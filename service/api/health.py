@@ -19,7 +19,7 @@ class Health(msgspec.Struct, omit_defaults=True):
     """What a load balancer asks: `reason` says what is missing, `edition` which policy is in force."""
 
     status: Literal["ok", "unavailable"]
-    reason: Literal["", "database", "schema"] = ""
+    reason: Literal["", "database", "schema", "read_only", "writer"] = ""
     edition: str = ""
     at: str = ""
 
@@ -45,17 +45,32 @@ async def live() -> Health:
     },
 )
 async def ready(state: State) -> Response[Health]:
-    """Answer 200 when the database is reached, its schema is this program's own and a policy edition is in force."""
+    """Answer 200 when the database is reached, takes records, has this program's own schema, and a policy edition is in force.
+
+    `read_only`: the database is a standby, or lets this role write nothing. `writer`: this process carries out no acts.
+    """
     try:
-        fits = await schema_state(state.db) == "equal"
+        missing = await _missing(state)
     except DatabaseUnavailable:
-        return Response(Health("unavailable", "database"), status_code=HTTP_503_SERVICE_UNAVAILABLE)
-    if not fits:
-        return Response(Health("unavailable", "schema"), status_code=HTTP_503_SERVICE_UNAVAILABLE)
+        missing = "database"
+    if missing:
+        return Response(Health("unavailable", missing), status_code=HTTP_503_SERVICE_UNAVAILABLE)
     now = state.clock.now()
     return Response(
         Health("ok", edition=state.editions.at(now).edition, at=instant_text(now)), status_code=HTTP_200_OK
     )
+
+
+async def _missing(state: State) -> Literal["", "schema", "read_only", "writer"]:
+    if await schema_state(state.db) != "equal":
+        return "schema"
+    async with state.db.read() as reader:
+        writable = await reader.fetchval(
+            "SELECT NOT current_setting('transaction_read_only')::boolean AND has_table_privilege('record', 'INSERT')"
+        )
+    if not writable:
+        return "read_only"
+    return "" if state.door.working else "writer"
 
 
 ROUTES = [live, ready]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+import asyncpg
 import structlog
 
 from service.clock import Clock
@@ -45,7 +46,7 @@ class Waiting:
     async def measure(self) -> float:
         """Tell the age, seconds, and say once when it passes the promise and once when it no longer does; return it.
 
-        While the database is out of reach it is the age that a record may have: since the oldest that was seen waiting, or
+        While the database is out of reach, or answers with an error, it is the age that a record may have: since the oldest that was seen waiting, or
         since the look that saw none.
         """
         lost = ""
@@ -54,8 +55,9 @@ class Waiting:
             async with self._db.read() as reader:
                 oldest = await sql.oldest_waiting(reader)
             self._since = seen if oldest is None else oldest
-        except DatabaseUnavailable as gone:
-            lost = str(gone)
+        except (DatabaseUnavailable, asyncpg.PostgresError) as gone:
+            # What the database says of an error may quote a row.
+            lost = str(gone) if isinstance(gone, DatabaseUnavailable) else type(gone).__name__
             seen = self._clock.now()
         seconds = max(0.0, (seen - self._since).total_seconds())
         self._tell(seconds)
