@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import structlog
@@ -84,6 +85,25 @@ async def test_while_the_database_is_out_of_reach_the_age_grows(
     assert await measured(group) == ("0.0", [("warning", "log.in_time")])
     await group.app.state.sequencer._take_turn()
     assert told(group, "mandate_log_stalled") == "0.0"
+
+
+async def test_while_the_database_answers_with_an_error_the_age_grows(
+    group: House, database: Database
+) -> None:
+    """O3: a table that somebody keeps locked is as good as a database out of reach, and its words are not logged."""
+    await measured(group)
+    owner = await asyncpg.connect(database.owner_dsn)
+    try:
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE record IN ACCESS EXCLUSIVE MODE")
+            group.clock.advance(11)
+            with structlog.testing.capture_logs() as said:
+                assert await group.app.state.waiting.measure() == 11
+            [line] = said
+            assert (line["event"], line["lost"]) == ("log.late", "LockNotAvailableError")
+    finally:
+        await owner.close()
+    assert await measured(group) == ("0.0", [("warning", "log.in_time")])
 
 
 async def test_a_turn_without_database_leaves_what_was_said_of_the_log(
