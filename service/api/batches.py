@@ -24,12 +24,10 @@ from service.api.acting import (
 from service.api.callers import Callers
 from service.api.documentation import refuses, shows
 from service.api.problems import JSON
+from service.api.schemas import EXPECTED, named
 from service.door import Door
 from service.errors import Code, Problem, Refusal, problem
 from service.outcome import Answer
-
-EXPECTED = "expected_version"
-"""Member of an item, beside those of its action: the version its subject must have (S012)."""
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,15 +51,6 @@ class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
     items: list[ItemAnswer]
 
 
-ACT: dict[str, Any] = {
-    "type": "object",
-    "description": "An act by its name, with the members of its own route's path and body.",
-    "properties": {
-        "action": {"type": "string", "description": "noun.verb, the operationId of its route."},
-        EXPECTED: {"type": "integer", "minimum": 0, "description": "The version its subject must have."},
-    },
-    "required": ["action"],
-}
 MUTE = {"action": "group.mute", "group_id": "g", "person_id": "dan", "seconds": 3600, "reason": "fraud"}
 _batch = msgspec.json.Decoder(Batch)
 _problem = msgspec.json.Encoder().encode
@@ -138,7 +127,7 @@ def batch_id(key_id: str, key: str) -> str:
         BatchAnswer,
         body={
             "type": "object",
-            "properties": {"items": {"type": "array", "items": ACT}},
+            "properties": {"items": {"type": "array", "items": named("Act")}},
             "required": ["items"],
             "additionalProperties": False,
         },

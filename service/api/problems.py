@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from service.api.schemas import named
 from service.db import DatabaseUnavailable
 from service.errors import Code, Refusal, problem
 from service.log import trace
@@ -20,6 +21,8 @@ from service.trail.kept import Damaged
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 1
+AsProblem = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=dict(named("Problem")))]
+"""A problem document as bytes, in an answer that tells of it."""
 _log = structlog.get_logger("mandate.problems")
 #: How the framework says it; it has no member for it.
 _MISSING = re.compile(r"Missing required query parameter '(\w+)'")
