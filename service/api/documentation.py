@@ -152,8 +152,8 @@ def document(app: Litestar) -> dict[str, Any]:
     by_path = {one.opt["action"]: one.opt["parameters"] for one in _handlers(app) if "action" in one.opt}
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(bodies(by_path, schemas))
-    schemas.update(acts("Act", app.state.batched.kinds, schemas))
-    schemas.update(acts("CheckedAct", app.state.checked.kinds, schemas))
+    for asking in (app.state.batched, app.state.checked):
+        schemas.update(acts(asking.schema, asking.kinds, schemas))
     answered = joined([Receipt, Problem], "", schemas)
     schemas["Receipt"] = answered[Receipt]
     schemas["Problem"] = answered[Problem]

@@ -289,7 +289,7 @@ def _act(asking: Asking, named: Named, resource: Entity) -> tuple[Action, int | 
     """The act, and the version of its subject that is expected."""
     known = asking.members.get(named.name)
     if known is None:
-        raise Refusal(Code.MALFORMED, pointer="/action/name", why="no act of this name can be asked for")
+        raise Refusal(Code.MALFORMED, pointer="/action/name", why=asking.unknown)
     given = (
         {"subject_type": resource.type, "subject_id": resource.id}
         if "subject_type" in known

@@ -11,6 +11,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from service.api.faults import misshaped
 from service.api.schemas import named
 from service.db import DatabaseUnavailable
 from service.errors import Code, Refusal, problem
@@ -83,20 +84,29 @@ def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byte
     if refusal.code is Code.MALFORMED and isinstance(error.extra, list):
         faults = [fault for fault in error.extra if isinstance(fault, dict) and fault.get("key")]
         if faults:
-            refusal.pointer = _sent_as(request, str(faults[0]["key"]))
-            refusal.data["why"] = str(faults[0].get("message", ""))[:200]
+            name = str(faults[0]["key"])
+            refusal.pointer = _sent_as(request, name)
+            refusal.data["why"] = misshaped(str(faults[0].get("message", "")), _asked(request, name))
     if missing := _MISSING.match(error.detail):
         refusal.pointer, refusal.data["why"] = missing[1], "it must be given"
     allow = (error.headers or {}).get("allow")
     return refuse(request, refusal, {"allow": allow} if allow else None)
 
 
+def _parameter(request: Request[Any, Any, Any], name: str) -> Any:
+    """A handler's parameter, or None."""
+    handler = request.scope.get("route_handler")
+    return None if handler is None else handler.parsed_fn_signature.parameters.get(name)
+
+
 def _sent_as(request: Request[Any, Any, Any], name: str) -> str:
     """What a handler's parameter is called in the query."""
-    handler = request.scope.get("route_handler")
-    parameters = handler.parsed_fn_signature.parameters if handler is not None else {}
-    asked = parameters[name].kwarg_definition if name in parameters else None
-    return getattr(asked, "name", None) or name
+    return getattr(getattr(_parameter(request, name), "kwarg_definition", None), "name", None) or name
+
+
+def _asked(request: Request[Any, Any, Any], name: str) -> Any:
+    """What a handler's parameter takes."""
+    return getattr(_parameter(request, name), "annotation", Any)
 
 
 def broken(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
