@@ -285,6 +285,23 @@ async def test_the_document_is_served_to_everybody(house: House, described: dict
     assert answer.json()["paths"] == described["paths"]
 
 
+@pytest.mark.anyio
+async def test_every_path_says_its_methods(house: House, described: dict[str, Any]) -> None:
+    """OPTIONS, and a method that a path does not take, name the same: all there are, and HEAD where GET is."""
+    for path, item in described["paths"].items():
+        methods = {method.upper() for method in item if method in {"get", "put", "post", "delete", "patch"}}
+        methods |= {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+        asked = path.replace("{", "").replace("}", "")
+        options = await house.client.request("OPTIONS", asked)
+        wrong = await house.client.request("TRACE", asked)
+        assert (options.status_code, options.content, wrong.status_code) == (204, b"", 405), path
+        assert options.headers["x-request-id"]
+        for answer in (options, wrong):
+            assert set(answer.headers["allow"].split(", ")) == methods, path
+    nowhere = await house.client.request("OPTIONS", "/v1/nothing")
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
+
+
 # Strangers' tools
 
 

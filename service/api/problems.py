@@ -12,6 +12,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from service.api.faults import misshaped
+from service.api.requests import WHICH
 from service.api.schemas import named
 from service.db import DatabaseUnavailable
 from service.errors import Code, Refusal, problem
@@ -77,7 +78,7 @@ def damaged(request: Request[Any, Any, Any], fault: Damaged) -> Response[bytes]:
 
 
 def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """What the framework refuses: unknown routes and methods, large bodies, parameters of a read."""
+    """What the framework refuses: unknown routes and methods, large bodies, parameters of a read; and the answer to OPTIONS."""
     if error.status_code >= 500:
         return broken(request, error)
     refusal = Refusal(_BY_STATUS.get(error.status_code, Code.MALFORMED))
@@ -90,7 +91,15 @@ def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[byte
     if missing := _MISSING.match(error.detail):
         refusal.pointer, refusal.data["why"] = missing[1], "it must be given"
     allow = (error.headers or {}).get("allow")
-    return refuse(request, refusal, {"allow": allow} if allow else None)
+    if not allow:
+        return refuse(request, refusal)
+    methods = {*allow.split(", ")}
+    # HEAD is answered as GET, without a route of its own.
+    methods |= {"HEAD"} if "GET" in methods else set()
+    told = {"allow": ", ".join(sorted(methods))}
+    if request.scope["method"] == WHICH:
+        return Response(b"", status_code=204, headers=told)
+    return refuse(request, refusal, told)
 
 
 def _parameter(request: Request[Any, Any, Any], name: str) -> Any:
