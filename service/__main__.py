@@ -227,6 +227,8 @@ def webhooks() -> None:
     Works on the database and the keys folder, beside a service that may be running: that is who may use it. For example:
 
         mandate webhooks add https://im.example/mandate --families group,account
+
+    What a receiver does not take is posted again, but for 410 (gone): that stops its webhook (`paused by receiver`) until `resume`.
     """
 
 

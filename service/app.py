@@ -197,8 +197,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         state=State(
             {
                 **given(settings, clock),
-                "batched": asking_of(routes),
-                "checked": asking_of(routes, ReadTrail, ExportTrail),
+                "batched": asking_of("Act", routes),
+                "checked": asking_of("CheckedAct", routes, ReadTrail, ExportTrail),
             }
         ),
         request_max_body_size=settings.body_limit,

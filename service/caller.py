@@ -25,6 +25,7 @@ class Standing(StrEnum):
     SWEEP = "sweep"
 
 
+PEOPLE_STANDINGS = (Standing.OWNER, Standing.ADMIN, Standing.MEMBER, Standing.STRANGER)
 STAFF_STANDINGS = (
     Standing.MODERATOR,
     Standing.CLASSIFIER,

@@ -6,7 +6,7 @@ import unicodedata
 from typing import NamedTuple
 
 from service.action import Action, Change, Situation, Stand, action_name
-from service.caller import Relation, Standing
+from service.caller import PEOPLE_STANDINGS, Relation, Standing
 from service.errors import Code, Refusal
 from service.policy import Terms, Verdict
 
@@ -17,6 +17,9 @@ _LACKING = (
     (Relation.UNINVOLVED, Code.OWN_MATTER),
     (Relation.IN_SCOPE, Code.OUTSIDE_SCOPE),
 )
+
+NOBODY_NAMED = "people do this, a backend does not: name the person it acts for"
+REASONS = "a code of reasons.csv in the edition in force: GET /v1/editions/current"
 
 FOUNDING = Verdict(
     allowed=True,
@@ -51,14 +54,23 @@ def allow(action: Action, here: Situation, stand: Stand) -> Verdict:
     for relation, code in _LACKING:
         if relation in verdict.lacking:
             raise Refusal(code, rule=verdict.rule)
+    if here.caller.kind == "backend" and _is_for_people(action, here):
+        raise Refusal(Code.REFUSED, rule=verdict.rule, pointer="X-On-Behalf-Of", advice=NOBODY_NAMED)
     raise Refusal(Code.REFUSED, rule=verdict.rule)
+
+
+def _is_for_people(action: Action, here: Situation) -> bool:
+    """Whether people may do it under some rule, and a backend in its own name under none."""
+    name = action_name(action)
+    allowed = {line.standing for line in here.policy.lines if (line.action, line.effect) == (name, "allow")}
+    return Standing.BACKEND not in allowed and not allowed.isdisjoint(PEOPLE_STANDINGS)
 
 
 def weigh_reason(action: Action, here: Situation, terms: Terms) -> None:
     """Refuse a reason that is missing, not on the published list, or whose note is too thin for the tier (S018)."""
     reason, note = action.why()
     if (terms.needs_reason and reason is None) or (reason is not None and reason not in here.policy.reasons):
-        raise Refusal(Code.REASON_MISSING, pointer="/reason")
+        raise Refusal(Code.REASON_MISSING, pointer="/reason", advice=REASONS)
     if terms.note_min_chars:
         text = (note or "").strip()
         if len(text) < terms.note_min_chars or not any(

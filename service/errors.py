@@ -137,15 +137,19 @@ class Code(StrEnum):
 class Refusal(Exception):
     """One refusal: a stable code and the data that helps the caller (cap, count, maximum, seconds, pointer).
 
-    `rule` is the policy line that denied, or "none". `pointer` is the JSON pointer of the member at fault.
+    `rule` is the policy line that denied, or "none". `pointer` is the JSON pointer of the member at fault. `advice` says what
+    to do: the caller reads it as `why`, no record keeps it.
     """
 
-    def __init__(self, code: Code, *, rule: str = "none", pointer: str | None = None, **data: Any) -> None:
+    def __init__(
+        self, code: Code, *, rule: str = "none", pointer: str | None = None, advice: str = "", **data: Any
+    ) -> None:
         """Refuse with `code`; `data` must hold public, non-personal values only: it is shown and recorded."""
         super().__init__(code.value)
         self.code = code
         self.rule = rule
         self.pointer = pointer
+        self.advice = advice
         self.data = data
 
 
@@ -173,5 +177,5 @@ def problem(refusal: Refusal, record_id: str = "") -> Problem:
         rule=refusal.rule if code.status == 403 else "",
         pointer=refusal.pointer or "",
         record_id=record_id,
-        data=refusal.data,
+        data=refusal.data | ({"why": refusal.advice} if refusal.advice else {}),
     )

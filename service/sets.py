@@ -218,7 +218,12 @@ class Sets:
     def _expected(self, asked: Asked, stand: Stand) -> None:
         if asked.expected is None:
             if asked.action.demands_version:
-                raise Refusal(Code.VERSION_REQUIRED)
+                unseen = stand.private and stand.standings == (Standing.STRANGER,)
+                present: dict[str, Any] = (
+                    {} if unseen or stand.version is None else {"version": stand.version}
+                )
+                pointer = "/expected_version" if asked.batch else "If-Match"
+                raise Refusal(Code.VERSION_REQUIRED, pointer=pointer, **present)
         elif stand.version is not None and asked.expected != stand.version:
             raise Refusal(Code.VERSION_STALE, version=stand.version)
 

@@ -133,6 +133,72 @@ def test_every_governed_operation_says_its_headers(app: Litestar, described: dic
         assert described["components"]["schemas"][body]["additionalProperties"] is False
 
 
+def test_an_act_that_comes_by_name_has_all_its_members(app: Litestar, described: dict[str, Any]) -> None:
+    """What a batch and a check take is one of the acts by `action`: each with what its path and body name, and no more."""
+    components = described["components"]
+    every = Draft202012Validator({"components": components, "$ref": "#/components/schemas/CheckedAct"})
+    many = Draft202012Validator({"components": components, "$ref": "#/components/schemas/Act"})
+    for route in governed(app):
+        act = {"action": action_name(route.opt["action"]), **route.opt["example"]}
+        act |= {name: IDS.get(name, "x-1") for name in route.opt["parameters"]}
+        taken = "checked_before" not in route.opt
+        assert (every.is_valid(act), many.is_valid(act)) == (taken, taken), act
+        assert every.is_valid(act | {"expected_version": 7}) == taken
+        assert not every.is_valid(act | {"colour": "red"})
+    read = {"action": "trail.read", "subject_type": "group", "subject_id": "g", "purpose": "a complaint"}
+    assert (every.is_valid(read), many.is_valid(read)) == (True, False)
+    mapping = components["schemas"]["CheckedAct"]["discriminator"]["mapping"]
+    assert mapping.keys() == app.state.checked.members.keys()
+
+
+def objects(part: Any) -> list[dict[str, Any]]:
+    """Every schema of an object of which nothing else is said."""
+    if isinstance(part, list):
+        return [found for one in part for found in objects(one)]
+    if not isinstance(part, dict):
+        return []
+    inside = [
+        found for name, one in part.items() if name not in {"examples", "default"} for found in objects(one)
+    ]
+    bare = part.get("type") == "object" and "properties" not in part
+    return [part, *inside] if bare else inside
+
+
+def test_an_object_that_may_hold_anything_says_so(described: dict[str, Any]) -> None:
+    """Tools take `type: object` alone for an object without members; a refusal in an answer is a problem document."""
+    assert [one for one in objects(described) if "additionalProperties" not in one] == []
+    schemas = described["components"]["schemas"]
+    for schema, name in (("Receipt", "result"), ("Problem", "data"), ("TrailItem", "fields")):
+        assert schemas[schema]["properties"][name]["additionalProperties"] is True
+    problem = {"$ref": "#/components/schemas/Problem"}
+    assert schemas["Because"]["properties"]["refusal"] == problem
+    assert schemas["Check"]["properties"]["refusal"]["anyOf"] == [problem, {"type": "null"}]
+
+
+@pytest.mark.anyio
+async def test_every_page_may_be_as_long_as_described(house: House, described: dict[str, Any]) -> None:
+    """Each `limit` names its true maximum and what holds without it: one more is refused, and so many are not."""
+    await house.has_group("g", "ann")
+    asked = []
+    for path, method, operation in operations(described):
+        for one in operation.get("parameters", ()):
+            if one.get("name") != "limit":
+                continue
+            assert one["schema"]["default"] == 100, path
+            at = path.replace("{subject_type}", "group").replace("{", "").replace("}", "")
+            more = "&purpose=a+complaint" if operation["operationId"] == "trail.read" else ""
+            needed = {named["name"] for named in operation["parameters"] if named.get("required")}
+            more += "&kind=group" if "kind" in needed else ""
+            who = "im" if operation["operationId"] == "changes" else "au"
+            most = one["schema"]["maximum"]
+            over = await house.refused("malformed", who, "GET", f"{at}?limit={most + 1}{more}")
+            assert over["pointer"] == "limit", path
+            told = (await house.ask(who, method.upper(), f"{at}?limit={most}{more}")).json()
+            assert told.get("code") != "malformed", (path, told)
+            asked.append(operation["operationId"])
+    assert {"changes", "trail.read", "group.list"} <= set(asked)
+
+
 # Examples
 
 
@@ -217,6 +283,23 @@ async def test_the_document_is_served_to_everybody(house: House, described: dict
     answer = await house.client.get("/openapi.json")
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["paths"] == described["paths"]
+
+
+@pytest.mark.anyio
+async def test_every_path_says_its_methods(house: House, described: dict[str, Any]) -> None:
+    """OPTIONS, and a method that a path does not take, name the same: all there are, and HEAD where GET is."""
+    for path, item in described["paths"].items():
+        methods = {method.upper() for method in item if method in {"get", "put", "post", "delete", "patch"}}
+        methods |= {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+        asked = path.replace("{", "").replace("}", "")
+        options = await house.client.request("OPTIONS", asked)
+        wrong = await house.client.request("TRACE", asked)
+        assert (options.status_code, options.content, wrong.status_code) == (204, b"", 405), path
+        assert options.headers["x-request-id"]
+        for answer in (options, wrong):
+            assert set(answer.headers["allow"].split(", ")) == methods, path
+    nowhere = await house.client.request("OPTIONS", "/v1/nothing")
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
 
 
 # Strangers' tools

@@ -19,6 +19,7 @@ from litestar.types import Receive
 from service.action import Action, action_name
 from service.api.callers import Callers
 from service.api.documentation import documented
+from service.api.faults import misshaped, plain, pointer_of, unread
 from service.api.problems import response_of
 from service.caller import Caller
 from service.clock import truncated
@@ -30,10 +31,6 @@ from service.trail.writing import clean_text
 T = TypeVar("T")
 JSON = "application/json"
 PROBLEM = "application/problem+json"
-_PLACE = re.compile(r" - at `(key in )?\$(.*)`$")
-_STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
-_FIELD = re.compile(r"field `([^`]+)`")
-_VALUE = re.compile(r"(Invalid (?:enum )?value) .*", re.DOTALL)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 #: A text of valid JSON, and the colon that makes it a member's name.
 _TEXT = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?')
@@ -164,7 +161,8 @@ def request_key(headers: Mapping[bytes, bytes]) -> str:
         raise Refusal(Code.REQUEST_KEY_MISSING, pointer="Idempotency-Key")
     text = raw.decode("latin-1").strip()
     if not _KEY.fullmatch(text):
-        raise Refusal(Code.MALFORMED, pointer="Idempotency-Key")
+        why = "1 to 255 printable ASCII characters, no spaces"
+        raise Refusal(Code.MALFORMED, pointer="Idempotency-Key", why=why)
     return text
 
 
@@ -198,7 +196,7 @@ def parsed(body: bytes) -> Any:
     except RecursionError:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refusal(Code.MALFORMED, pointer="", why=_plain(error)) from None
+        raise Refusal(Code.MALFORMED, pointer="", why=unread(error, body)) from None
     if len(names_in(body)) > members:
         raise Refusal(Code.MALFORMED, pointer="", why="a member is said twice")
     return value
@@ -234,7 +232,8 @@ def shaped(value: Any, kind: Any) -> Any:
     except RecursionError:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except msgspec.ValidationError as error:
-        raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
+        said = str(error)
+        raise Refusal(Code.MALFORMED, pointer=pointer_of(said), why=misshaped(said, kind)) from None
 
 
 def settled(asked: Any) -> Any:
@@ -277,9 +276,9 @@ def decoded_by(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
     except RecursionError:
         raise Refusal(Code.MALFORMED, pointer="", why="nested too deeply") from None
     except msgspec.ValidationError as error:
-        raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=_plain(error)) from None
+        raise Refusal(Code.MALFORMED, pointer=pointer_of(str(error)), why=plain(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refusal(Code.MALFORMED, pointer="", why=_plain(error)) from None
+        raise Refusal(Code.MALFORMED, pointer="", why=unread(error, raw)) from None
 
 
 def _clean(value: Any, pointer: str) -> Any:
@@ -291,7 +290,7 @@ def _clean(value: Any, pointer: str) -> Any:
             try:
                 return clean_text(value)
             except ValueError as error:
-                raise Refusal(Code.MALFORMED, pointer=pointer, why=_plain(error)) from None
+                raise Refusal(Code.MALFORMED, pointer=pointer, why=plain(error)) from None
     elif isinstance(value, list):
         return [_clean(item, f"{pointer}/{place}") for place, item in enumerate(value)]
     elif isinstance(value, dict):
@@ -299,18 +298,4 @@ def _clean(value: Any, pointer: str) -> Any:
     return value
 
 
-def pointer_of(message: str) -> str:
-    """The JSON pointer of the member that a validation message speaks of."""
-    place = _PLACE.search(message)
-    steps = [first or second for first, second in _STEP.findall(place[2])] if place else []
-    if "missing required" in message or "unknown field" in message:
-        steps += _FIELD.findall(message)
-    return "".join(f"/{step}" for step in steps)
-
-
-def _plain(error: Exception) -> str:
-    """What a decoder says, without the place, and without the value: that may be a name or a number of somebody."""
-    return _VALUE.sub(r"\1", _PLACE.sub("", str(error)))[:200]
-
-
-__all__ = ["Answer", "Caller", "decoded", "governed", "perform", "pointer_of"]
+__all__ = ["Answer", "Caller", "decoded", "governed", "perform"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -24,12 +25,10 @@ from service.api.acting import (
 from service.api.callers import Callers
 from service.api.documentation import refuses, shows
 from service.api.problems import JSON
+from service.api.schemas import EXPECTED, named
 from service.door import Door
 from service.errors import Code, Problem, Refusal, problem
 from service.outcome import Answer
-
-EXPECTED = "expected_version"
-"""Member of an item, beside those of its action: the version its subject must have (S012)."""
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,15 +52,6 @@ class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
     items: list[ItemAnswer]
 
 
-ACT: dict[str, Any] = {
-    "type": "object",
-    "description": "An act by its name, with the members of its own route's path and body.",
-    "properties": {
-        "action": {"type": "string", "description": "noun.verb, the operationId of its route."},
-        EXPECTED: {"type": "integer", "minimum": 0, "description": "The version its subject must have."},
-    },
-    "required": ["action"],
-}
 MUTE = {"action": "group.mute", "group_id": "g", "person_id": "dan", "seconds": 3600, "reason": "fraud"}
 _batch = msgspec.json.Decoder(Batch)
 _problem = msgspec.json.Encoder().encode
@@ -70,14 +60,17 @@ _problem = msgspec.json.Encoder().encode
 class Asking:
     """Decodes acts that come by name: every action that has a route of its own, and no other (never the sweep's)."""
 
-    def __init__(self, kinds: Iterable[type[Action]]) -> None:
-        """`kinds`: the actions that may be asked for."""
+    def __init__(self, schema: str, kinds: Iterable[type[Action]]) -> None:
+        """`kinds`: the actions that may be asked for, as the component `schema` of the document lists them."""
+        self.schema = schema
+        self.unknown = f"no act of this name can be asked for; `{schema}` in GET /openapi.json lists them"
         self.kinds = tuple(sorted(set(kinds), key=action_name))
         union: Any = self.kinds[0]
         for kind in self.kinds[1:]:
             union = union | kind
         self._union = union
         self._decoder = msgspec.json.Decoder(union)
+        self._by_name = {action_name(kind): kind for kind in self.kinds}
         self.members = {action_name(kind): frozenset(kind.__struct_encode_fields__) for kind in self.kinds}
 
     def act(self, raw: bytes) -> tuple[Action, int | None]:
@@ -87,7 +80,9 @@ class Asking:
         if raw.isascii() and b"\\" not in raw and EXPECTED.encode() not in raw:
             names = names_in(raw)
             if len(set(names)) == len(names):
-                return settled(decoded_by(self._decoder, raw)), None
+                # What is at fault is told by the strict way.
+                with suppress(Refusal):
+                    return settled(decoded_by(self._decoder, raw)), None
         members = parsed(raw)
         if not isinstance(members, dict):
             raise Refusal(Code.MALFORMED, pointer="", why="an act is an object")
@@ -98,17 +93,22 @@ class Asking:
         expected = members.pop(EXPECTED, None)
         if expected is not None and (type(expected) is not int or not 0 <= expected < 1 << 63):
             raise Refusal(Code.MALFORMED, pointer=f"/{EXPECTED}", why="a whole number")
-        return converted(members, self._union), expected
+        name = members.get("action")
+        if not isinstance(name, str):
+            return converted(members, self._union), expected
+        if name not in self._by_name:
+            raise Refusal(Code.MALFORMED, pointer="/action", why=self.unknown)
+        return converted(members, self._by_name[name]), expected
 
 
-def asking_of(routes: Iterable[Any], *more: type[Action]) -> Asking:
-    """Every action among the routes that were made by `governed`, and `more`.
+def asking_of(schema: str, routes: Iterable[Any], *more: type[Action]) -> Asking:
+    """Every action among the routes that were made by `governed`, and `more`; see `Asking`.
 
     Not those whose route does long work before the door is asked: there is one way to them.
     """
     opts = [getattr(route, "opt", {}) for route in routes]
     kinds = [opt["action"] for opt in opts if "action" in opt and "checked_before" not in opt]
-    return Asking([*kinds, *more])
+    return Asking(schema, [*kinds, *more])
 
 
 def target_of(action: Action) -> tuple[Any, ...]:
@@ -138,7 +138,7 @@ def batch_id(key_id: str, key: str) -> str:
         BatchAnswer,
         body={
             "type": "object",
-            "properties": {"items": {"type": "array", "items": ACT}},
+            "properties": {"items": {"type": "array", "items": named("Act")}},
             "required": ["items"],
             "additionalProperties": False,
         },

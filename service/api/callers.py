@@ -112,5 +112,7 @@ def _digest(authorization: bytes) -> bytes | None:
 def _id(raw: bytes) -> str:
     text = raw.decode("latin-1")
     if not ID_PATTERN.fullmatch(text):
-        raise Refusal(Code.MALFORMED, pointer="X-On-Behalf-Of")
+        raise Refusal(
+            Code.MALFORMED, pointer="X-On-Behalf-Of", why="an id: 1 to 128 of A-Z a-z 0-9 . _ : @ -"
+        )
     return text

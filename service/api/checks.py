@@ -9,11 +9,12 @@ from litestar import Request, Response, post
 
 from service.action import action_name
 from service.api.acting import body_of, expected_version, headers_of
-from service.api.batches import ACT, EXPECTED, MUTE, Asking
+from service.api.batches import MUTE, Asking
 from service.api.callers import Callers
 from service.api.documentation import refuses, shows
 from service.api.lane import HOT
-from service.api.problems import JSON
+from service.api.problems import JSON, AsProblem
+from service.api.schemas import EXPECTED, named
 from service.clock import instant_text
 from service.door import Door
 from service.errors import Code, Refusal
@@ -47,7 +48,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     edition: str
     at: str
     facts: Facts | None
-    refusal: msgspec.Raw | None
+    refusal: AsProblem | None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -59,7 +60,7 @@ _encode = msgspec.json.Encoder().encode
     tags=["checks"],
     status_code=200,
     opt=HOT
-    | shows(Check, body=ACT, example=MUTE, headers=("If-Match",))
+    | shows(Check, body=named("CheckedAct"), example=MUTE, headers=("If-Match",))
     | refuses(
         Code.NOT_IN_STATE,
         Code.GROUP_DISSOLVED,

@@ -18,15 +18,14 @@ from litestar.openapi.spec import Operation, Server
 
 from service.action import Action, Receipt, action_name
 from service.api import examples
+from service.api.reading import MOST, USUAL
+from service.api.schemas import acts, bodies, joined, named, opened, schemas_of, used
 from service.errors import Code, Problem
 
 API_VERSION = "2.0.0"
 """Grows in its second part with what is added, in its first with what breaks callers; see openapi/CHANGELOG.md."""
 JSON = "application/json"
 PROBLEM = "application/problem+json"
-_SCHEMAS = "#/components/schemas/"
-#: Components that are written here, whoever refers to them.
-_OURS = ("Receipt", "Problem")
 _METHODS = ("get", "put", "post", "delete", "patch")
 #: What any act, anything else with a body, and any read, may answer but for success.
 _ACT_ERRORS = (400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 428, 429, 500, 503)
@@ -63,7 +62,7 @@ class Governed(Operation):
             ],
             "requestBody": {
                 "required": bool(set(schema.get("required", ())) - {*self.named, "action"}),
-                **_content({"$ref": f"{_SCHEMAS}{name}"}, dict(self.example)),
+                **_content(named(name), dict(self.example)),
             },
             "responses": {
                 "201" if self.action.created else "200": {"description": "Done.", **_receipt()},
@@ -79,33 +78,6 @@ def documented(action: type[Action], named: tuple[str, ...], example: Mapping[st
     """Return the class that documents the route of `action`; `named` are the members its path names."""
     members = {"action": action, "named": named, "example": dict(example)}
     return type("GovernedOperation", (Governed,), members)
-
-
-def schemas_of(kinds: Iterable[type[Any]]) -> tuple[dict[type[Any], dict[str, Any]], dict[str, Any]]:
-    """The JSON schemas of structs, as decoding checks them, and those of the structs inside them, by component name."""
-    listed = list(kinds)
-    references, components = msgspec.json.schema_components(listed, ref_template=f"{_SCHEMAS}{{name}}")
-    found: dict[type[Any], dict[str, Any]] = {}
-    for kind, reference in zip(listed, references, strict=True):
-        found[kind] = components.pop(reference["$ref"].removeprefix(_SCHEMAS))
-    return found, components
-
-
-def _joined(
-    kinds: Iterable[type[Any]], owner: str, schemas: dict[str, Any]
-) -> dict[type[Any], dict[str, Any]]:
-    """Return the schemas of structs after adding those inside them; where another has a name, `owner` goes before it."""
-    own, inner = schemas_of(kinds)
-    taken = [name for name, one in inner.items() if name not in _OURS and schemas.get(name, one) != one]
-    text = msgspec.json.encode([list(own.values()), inner]).decode()
-    for name in taken:
-        text = text.replace(f'"{_SCHEMAS}{name}"', f'"{_SCHEMAS}{owner}{name}"')
-    renamed, parts = msgspec.json.decode(text)
-    for name, one in parts.items():
-        if name not in _OURS:
-            called = f"{owner}{name}" if name in taken else name
-            schemas[called] = one | {"title": called}
-    return dict(zip(own, renamed, strict=True))
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,10 +149,12 @@ ROUTES = [openapi]
 def document(app: Litestar) -> dict[str, Any]:
     """The whole document of an app, its paths in order."""
     found = app.openapi_schema.to_schema()
-    actions = [handler.opt["action"] for handler in _handlers(app) if "action" in handler.opt]
+    by_path = {one.opt["action"]: one.opt["parameters"] for one in _handlers(app) if "action" in one.opt}
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(_bodies(app, actions, schemas))
-    answered = _joined([Receipt, Problem], "", schemas)
+    schemas.update(bodies(by_path, schemas))
+    for asking in (app.state.batched, app.state.checked):
+        schemas.update(acts(asking.schema, asking.kinds, schemas))
+    answered = joined([Receipt, Problem], "", schemas)
     schemas["Receipt"] = answered[Receipt]
     schemas["Problem"] = answered[Problem]
     schemas["Problem"]["properties"]["code"] = {
@@ -190,7 +164,7 @@ def document(app: Litestar) -> dict[str, Any]:
     }
     for one in ("Receipt", "Problem"):
         schemas[one]["properties"]["receipt"] = {
-            "$ref": f"{_SCHEMAS}SignedReceipt",
+            **named("SignedReceipt"),
             "description": "Where the answer speaks of a record: the signed promise that the log will hold it. Keep it.",
         }
     options = {one.operation_id: one.opt for one in _handlers(app)}
@@ -212,9 +186,9 @@ def document(app: Litestar) -> dict[str, Any]:
                 tags.update(path[method]["tags"])
     found["components"] |= _shared(refused)
     found["paths"] = dict(sorted(found["paths"].items()))
-    found["components"]["schemas"] = dict(sorted(_used(found, schemas).items()))
+    found["components"]["schemas"] = dict(sorted(used(found, schemas).items()))
     found["tags"] = [{"name": tag} for tag in sorted(tags)]
-    return found
+    return opened(found)
 
 
 def _handlers(app: Litestar) -> list[Any]:
@@ -222,30 +196,13 @@ def _handlers(app: Litestar) -> list[Any]:
     return list(found.values())
 
 
-def _bodies(app: Litestar, actions: Iterable[type[Action]], schemas: dict[str, Any]) -> dict[str, Any]:
-    """The schema of each action's body: its members but for those named by the path."""
-    named = {one.opt["action"]: one.opt["parameters"] for one in _handlers(app) if "action" in one.opt}
-    bodies: dict[str, Any] = {}
-    for action, schema in _joined(actions, "Asked", schemas).items():
-        out = {*named[action], "action"}
-        body = {
-            name: value for name, value in schema.items() if name not in {"required", "description", "title"}
-        }
-        body["title"] = action_name(action)
-        body["properties"] = {name: one for name, one in schema["properties"].items() if name not in out}
-        if required := [name for name in schema.get("required", ()) if name not in out]:
-            body["required"] = required
-        bodies[action_name(action)] = body
-    return bodies
-
-
 def _show(operation: dict[str, Any], said: Shown, schemas: dict[str, Any]) -> None:
     """Put in what a handler that decodes and encodes by itself says of itself."""
     schema: dict[str, Any] = {"type": "string"}
     if said.answer is not None:
         name = said.answer.__name__
-        schemas[name] = _joined([said.answer], name, schemas)[said.answer]
-        schema = {"$ref": f"{_SCHEMAS}{name}"}
+        schemas[name] = joined([said.answer], name, schemas)[said.answer]
+        schema = named(name)
     operation["responses"]["200"]["content"] = {said.media: {"schema": schema}}
     listed = operation.setdefault("parameters", [])
     listed += [
@@ -258,7 +215,7 @@ def _show(operation: dict[str, Any], said: Shown, schemas: dict[str, Any]) -> No
 
 
 _QUERY: dict[str, dict[str, Any]] = {
-    "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL},
     **{name: {"type": "string", "format": "date-time"} for name in ("at", "from", "to")},
 }
 
@@ -315,7 +272,7 @@ def _example(operation: str, status: str, media: str, said: dict[str, Any]) -> d
     """What was answered; where none of its answers was such a receipt, one of another act."""
     if found := examples.heard(operation, status, media):
         return found
-    if said["schema"].get("$ref") != f"{_SCHEMAS}Receipt":
+    if said["schema"] != named("Receipt"):
         return None
     return {"$ref": f"#/components/examples/{'Proposed' if status == '202' else 'Done'}"}
 
@@ -352,7 +309,9 @@ def _shared(refused: Iterable[Code]) -> dict[str, Any]:
                 **header,
                 "name": "Idempotency-Key",
                 "required": True,
-                "description": "Names this request: asked again with the same body, the first answer comes again.",
+                "description": "Names this request: asked again with the same body, the first answer comes again. It is kept for "
+                "as many days as `request_key_keep_d` of the edition in force says (30 as shipped), and belongs to the API key: "
+                "the same request under another key, also one that took its place, is a new act.",
                 "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
                 "example": "3f2c8a54-6c0e-4d0b-9f0e-1b1f6f4c7a10",
             },
@@ -402,7 +361,7 @@ def _problem(code: Code) -> dict[str, Any]:
     return {
         "description": said,
         "headers": _answer_headers(limited=code.status != 401) | waits,
-        "content": {PROBLEM: {"schema": {"$ref": f"{_SCHEMAS}Problem"}, "examples": example}},
+        "content": {PROBLEM: {"schema": named("Problem"), "examples": example}},
     }
 
 
@@ -411,27 +370,10 @@ def _content(schema: dict[str, Any], example: Any) -> dict[str, Any]:
 
 
 def _receipt() -> dict[str, Any]:
-    return {"content": {JSON: {"schema": {"$ref": f"{_SCHEMAS}Receipt"}}}}
+    return {"content": {JSON: {"schema": named("Receipt")}}}
 
 
 def _sentence(text: str | None) -> str:
     """The first sentence, without its full stop."""
     plain = " ".join((text or "").split())
     return re.split(r"(?<=\w)[.:;](?: |$)", plain, maxsplit=1)[0].removesuffix(".")
-
-
-def _used(found: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    """The schemas that anything refers to, directly or by others."""
-    used: set[str] = set()
-    waiting = re.findall(
-        rb'"#/components/schemas/([^"]+)"',
-        msgspec.json.encode(
-            [found["paths"], {name: part for name, part in found["components"].items() if name != "schemas"}]
-        ),
-    )
-    while waiting:
-        name = waiting.pop().decode()
-        if name not in used:
-            used.add(name)
-            waiting += re.findall(rb'"#/components/schemas/([^"]+)"', msgspec.json.encode(schemas[name]))
-    return {name: schemas[name] for name in used}

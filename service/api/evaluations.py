@@ -18,11 +18,12 @@ from litestar import Request, Response, get, post
 
 from service.action import ID_PATTERN, Action
 from service.api.acting import body_of, headers_of, parsed, shaped
-from service.api.batches import EXPECTED, Asking
+from service.api.batches import Asking
 from service.api.callers import Callers
 from service.api.documentation import refuses, shows
 from service.api.lane import HOT
-from service.api.problems import JSON
+from service.api.problems import JSON, AsProblem
+from service.api.schemas import EXPECTED
 from service.caller import Caller
 from service.clock import instant_text
 from service.door import Door
@@ -86,7 +87,7 @@ class Because(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     rule: str = ""
     edition: str = ""
     at: str = ""
-    refusal: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    refusal: AsProblem | msgspec.UnsetType = msgspec.UNSET
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -288,7 +289,7 @@ def _act(asking: Asking, named: Named, resource: Entity) -> tuple[Action, int | 
     """The act, and the version of its subject that is expected."""
     known = asking.members.get(named.name)
     if known is None:
-        raise Refusal(Code.MALFORMED, pointer="/action/name", why="no act of this name can be asked for")
+        raise Refusal(Code.MALFORMED, pointer="/action/name", why=asking.unknown)
     given = (
         {"subject_type": resource.type, "subject_id": resource.id}
         if "subject_type" in known

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from service.api.faults import misshaped
+from service.api.requests import WHICH
+from service.api.schemas import named
 from service.db import DatabaseUnavailable
 from service.errors import Code, Refusal, problem
 from service.log import trace
@@ -20,6 +23,8 @@ from service.trail.kept import Damaged
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 1
+AsProblem = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=dict(named("Problem")))]
+"""A problem document as bytes, in an answer that tells of it."""
 _log = structlog.get_logger("mandate.problems")
 #: How the framework says it; it has no member for it.
 _MISSING = re.compile(r"Missing required query parameter '(\w+)'")
@@ -73,27 +78,44 @@ def damaged(request: Request[Any, Any, Any], fault: Damaged) -> Response[bytes]:
 
 
 def http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """What the framework refuses: unknown routes and methods, large bodies, parameters of a read."""
+    """What the framework refuses: unknown routes and methods, large bodies, parameters of a read; and the answer to OPTIONS."""
     if error.status_code >= 500:
         return broken(request, error)
     refusal = Refusal(_BY_STATUS.get(error.status_code, Code.MALFORMED))
     if refusal.code is Code.MALFORMED and isinstance(error.extra, list):
         faults = [fault for fault in error.extra if isinstance(fault, dict) and fault.get("key")]
         if faults:
-            refusal.pointer = _sent_as(request, str(faults[0]["key"]))
-            refusal.data["why"] = str(faults[0].get("message", ""))[:200]
+            name = str(faults[0]["key"])
+            refusal.pointer = _sent_as(request, name)
+            refusal.data["why"] = misshaped(str(faults[0].get("message", "")), _asked(request, name))
     if missing := _MISSING.match(error.detail):
         refusal.pointer, refusal.data["why"] = missing[1], "it must be given"
     allow = (error.headers or {}).get("allow")
-    return refuse(request, refusal, {"allow": allow} if allow else None)
+    if not allow:
+        return refuse(request, refusal)
+    methods = {*allow.split(", ")}
+    # HEAD is answered as GET, without a route of its own.
+    methods |= {"HEAD"} if "GET" in methods else set()
+    told = {"allow": ", ".join(sorted(methods))}
+    if request.scope["method"] == WHICH:
+        return Response(b"", status_code=204, headers=told)
+    return refuse(request, refusal, told)
+
+
+def _parameter(request: Request[Any, Any, Any], name: str) -> Any:
+    """A handler's parameter, or None."""
+    handler = request.scope.get("route_handler")
+    return None if handler is None else handler.parsed_fn_signature.parameters.get(name)
 
 
 def _sent_as(request: Request[Any, Any, Any], name: str) -> str:
     """What a handler's parameter is called in the query."""
-    handler = request.scope.get("route_handler")
-    parameters = handler.parsed_fn_signature.parameters if handler is not None else {}
-    asked = parameters[name].kwarg_definition if name in parameters else None
-    return getattr(asked, "name", None) or name
+    return getattr(getattr(_parameter(request, name), "kwarg_definition", None), "name", None) or name
+
+
+def _asked(request: Request[Any, Any, Any], name: str) -> Any:
+    """What a handler's parameter takes."""
+    return getattr(_parameter(request, name), "annotation", Any)
 
 
 def broken(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

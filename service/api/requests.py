@@ -16,6 +16,8 @@ from service.errors import Code, Refusal
 from service.watch import Watching
 
 _NAME = re.compile(r"[a-z_]{1,40}")
+WHICH = "*"
+"""The method as which OPTIONS is asked inside. No route has it, so the answer is that of a wrong method: the ones there are."""
 #: AuthZEN takes any text for an id and wants it back; what could not stand in a header or a line of the log is not one.
 _SOUND = re.compile(rb"[!-~]{1,255}")
 
@@ -37,6 +39,8 @@ def numbered(app: ASGIApp) -> ASGIApp:
         if inside["method"] == "HEAD":
             # As GET (RFC 9110, 9.3.2); the server, which has the scope as it came, leaves the body out.
             inside = {**inside, "method": "GET"}
+        elif inside["method"] == "OPTIONS":
+            inside = {**inside, "method": WHICH}
         given = next((value for name, value in inside["headers"] if name == b"x-request-id"), None)
         request_id = given if given and _SOUND.fullmatch(given) else b"%b-%x" % (beginning, next(numbers))
         inside["request_id"] = request_id.decode()

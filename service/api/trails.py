@@ -137,7 +137,7 @@ class Responsibility(msgspec.Struct, frozen=True, kw_only=True):
             "from": "Not before this instant.",
             "to": "Before this instant.",
             "cursor": "`next` of the page before.",
-            "limit": "Records on a page.",
+            "limit": "Records on a page; at most `trail_page_max` of the edition in force, which is 500 as shipped.",
         },
     )
     | refuses(Code.PURPOSE_MISSING, Code.PERSON_CLOSED),

@@ -109,7 +109,10 @@ def pause(webhook_id: str, config: Path | None) -> None:
 @click.argument("webhook_id")
 @CONFIG
 def resume(webhook_id: str, config: Path | None) -> None:
-    """Post to WEBHOOK_ID again, where it was left off, and without waiting for the next attempt."""
+    """Post to WEBHOOK_ID again, where it was left off, and without waiting for the next attempt.
+
+    It was paused by you, or by its receiver, who answered 410 (gone); then nothing but this posts to it again.
+    """
     with one_line_errors():
         _with_house(config, lambda house: house.change("resume", webhook_id))
         click.echo(f"{webhook_id} is posted to again.")

@@ -431,3 +431,15 @@ def test_a_token_is_long_random_and_known_by_its_prefix() -> None:
     assert token.startswith(f"{prefix}_")
     assert len(token) >= 50
     assert digest == hashlib.sha256(token.encode()).hexdigest()
+
+
+async def test_a_request_key_belongs_to_the_api_key(house: House) -> None:
+    """S010: under a key that took another's place the same request is a new act; under its own it is answered again."""
+    await house.has_group("g", "ann", (), ("dan",))
+    mute = ("POST", "/v1/groups/g/mutes", {"person_id": "dan", "seconds": 60, "reason": "spam"})
+    first = await house.do("ann", *mute, key="k")
+    assert await house.do("ann", *mute, key="k") == first
+    rotated = bearer(await issued(house, "im-2"))
+    second = await house.do("ann", *mute, key="k", headers=rotated)
+    assert second["record_id"] != first["record_id"]
+    assert [one["out"] for one in await house.records("group.mute")] == ["done", "done"]
