@@ -287,6 +287,7 @@ async def test_monetisation_stays_off_after_a_transfer(two: House) -> None:
             "code": "monetisation_rests",
             "by": [],
             "until": "2027-02-02T08:00:00.000Z",
+            "source": None,
         }
     ]
     two.clock.set(dt.datetime(2027, 2, 2, 8, tzinfo=dt.UTC))
