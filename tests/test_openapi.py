@@ -133,6 +133,24 @@ def test_every_governed_operation_says_its_headers(app: Litestar, described: dic
         assert described["components"]["schemas"][body]["additionalProperties"] is False
 
 
+def test_every_instant_is_described_as_one(described: dict[str, Any]) -> None:
+    """Whatever is called as instants are (`…_at`, `until`, `since` …) says `format: date-time`, in bodies and in answers."""
+    called = re.compile(r"(.+_)?(at|until|since)|held_from|valid_from")
+    plain = [
+        (schema, name)
+        for schema, one in described["components"]["schemas"].items()
+        for name, said in one.get("properties", {}).items()
+        if called.fullmatch(name)
+        for kind in (said, *said.get("anyOf", ()), *said.get("oneOf", ()))
+        if kind.get("type") == "string" and kind.get("format") != "date-time"
+    ]
+    assert plain == []
+    text = {"type": "string", "format": "date-time"}
+    for schema in ("Receipt", "ChangeItem", "GroupView"):
+        name = "created_at" if schema == "GroupView" else "at"
+        assert described["components"]["schemas"][schema]["properties"][name] == text
+
+
 # Examples
 
 

@@ -24,7 +24,7 @@ from service.api.documentation import refuses, shows
 from service.api.lane import HOT
 from service.api.problems import JSON
 from service.caller import Caller
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.door import Door
 from service.errors import Code, Refusal, problem
 from service.outcome import Checked
@@ -85,7 +85,7 @@ class Because(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: str = ""
     rule: str = ""
     edition: str = ""
-    at: str = ""
+    at: InstantText | msgspec.UnsetType = msgspec.UNSET
     refusal: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from service.api.acting import governed
 from service.api.credit import credit_now
 from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, reader, shown, text_of
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import Db, queries
 from service.db.pool import Reader
 from service.domain import credit
@@ -34,7 +34,7 @@ class NoticeView(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     about: dict[str, str]
     parts: Parts
-    at: str
+    at: InstantText
     record_id: str
 
 
@@ -57,8 +57,8 @@ class MeasureView(msgspec.Struct, frozen=True, kw_only=True):
     scope: str | None
     jurisdiction: str
     state: str
-    from_at: str = msgspec.field(name="from")
-    until: str | None
+    from_at: InstantText = msgspec.field(name="from")
+    until: InstantText | None
     ground: str
     basis: list[str]
     facts: dict[str, Any]
@@ -67,7 +67,7 @@ class MeasureView(msgspec.Struct, frozen=True, kw_only=True):
     dsa_surface: str
     coupled_to: str | None
     record_id: str
-    ended_at: str | None
+    ended_at: InstantText | None
     ended_record: str | None
     lift_reason: str | None
     version: int
@@ -99,7 +99,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     may: bool
     code: str
     by: list[str]
-    until: str | None
+    until: InstantText | None
     source: str | None
 
 
@@ -113,7 +113,7 @@ class Uses(msgspec.Struct, frozen=True, kw_only=True):
 
     account_id: str
     klass: str = msgspec.field(name="class")
-    at: str
+    at: InstantText
     edition: str
     code: str
     uses: list[Taken]
