@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
 import msgspec
 
 from service.caller import Caller, Relation, Standing
+from service.clock import InstantText
 from service.errors import Code, Refusal
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     record_id: str
     action: str
     outcome: str
-    at: str
+    at: InstantText
     target: dict[str, str]
     rule: str
     edition: str

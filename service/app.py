@@ -41,6 +41,7 @@ from service.api import (
 from service.api.batches import asking_of
 from service.api.callers import Callers
 from service.api.documentation import openapi_config
+from service.api.instants import InstantTexts
 from service.api.lane import Lane
 from service.api.problems import HANDLERS
 from service.api.requests import numbered, refuse_nul
@@ -203,6 +204,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         ),
         request_max_body_size=settings.body_limit,
         openapi_config=openapi_config(),
+        plugins=[InstantTexts()],
         logging_config=None,
     )
     # Around the router and not as its middleware, which a path without a route never reaches.

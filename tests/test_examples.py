@@ -1,6 +1,7 @@
 """The answers that the description shows: how they are heard and cut, and that the service still gives them."""
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -65,12 +66,29 @@ def test_answers_are_cut_and_secrets_are_not_kept() -> None:
     assert kept["group.get"]["200"]["answer"].count("line\n") == 12
 
 
-@pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the data of the play goes: a folder whose name is short enough for a socket in it."""
+@pytest.fixture(scope="module")
+def all_heard() -> list[Heard]:
+    """Every answer of `again`, whole."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def again(all_heard: list[Heard]) -> Iterator[dict[str, Any]]:
+    """What the service answers, asked everything again; its data is in a folder whose name is short enough for a socket in it."""
+    hears = Hearing.__call__
+
+    def keeps(hearing: Hearing, one: Heard) -> None:
+        all_heard.append(one)
+        hears(hearing, one)
+
     folder = Path(tempfile.mkdtemp(prefix="d-"))
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    yield folder
+    described = document(create_app(Settings(dsn="postgresql://nobody@localhost/none")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(folder))
+        patch.setattr(Hearing, "__call__", keeps)
+        file = folder / "answers.json"
+        assert write(described["paths"], file), "something was not as expected: run make examples"
+        yield json.loads(file.read_bytes())
     shutil.rmtree(folder)
 
 
@@ -79,21 +97,62 @@ def members(value: Any) -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_service_still_answers_so(temporary: Path) -> None:
+def test_the_service_still_answers_so(again: dict[str, Any]) -> None:
     """Asked everything again, it answers each operation with the same statuses and the same members as are kept.
 
     But for 503: whether the log is a turn behind when it is asked is a matter of moments.
     """
-    file = temporary / "answers.json"
-    described = document(create_app(Settings(dsn="postgresql://nobody@localhost/none")))
-    assert write(described["paths"], file), "something was not as expected: run make examples"
-    again, kept = (
+    now, kept = (
         {
             (name, status): members(one["answer"])
-            for name, answers in json.loads(path.read_bytes()).items()
+            for name, answers in answered.items()
             for status, one in answers.items()
             if status != "503"
         }
-        for path in (file, ANSWERS)
+        for answered in (again, json.loads(ANSWERS.read_bytes()))
     )
-    assert again == kept, "run: make examples"
+    assert now == kept, "run: make examples"
+
+
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d\S*")
+WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def instants(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text that is an instant, with its path; but for bodies of records, which are told as they were hashed."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            if name != "record" or not isinstance(one, dict):
+                yield from instants(one, f"{path}/{name}")
+    elif isinstance(value, list):
+        for one in value:
+            yield from instants(one, path)
+    elif isinstance(value, str) and INSTANT.fullmatch(value):
+        yield path, value
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("again")
+def test_every_instant_in_an_answer_is_written_alike(all_heard: list[Heard]) -> None:
+    """Whatever is asked, instants come in UTC with three decimals and a Z, whether a table, a stored act or an answer's own clock gave them.
+
+    But for the description, whose examples are kept.
+    """
+    found = [
+        pair
+        for one in all_heard
+        if one.media in {JSON, "application/problem+json"} and one.path != "/openapi.json"
+        for pair in instants(json.loads(one.raw), f"{one.method} {one.path}")
+    ]
+    members = {path.rpartition("/")[2] for path, _ in found}
+    assert members >= {
+        "accepted_at",
+        "at",
+        "created_at",
+        "effective_at",
+        "from",
+        "next_recheck_at",
+        "until",
+        "verified_at",
+    }
+    assert [pair for pair in found if not WRITTEN.fullmatch(pair[1])] == []

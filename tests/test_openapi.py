@@ -199,6 +199,24 @@ async def test_every_page_may_be_as_long_as_described(house: House, described: d
     assert {"changes", "trail.read", "group.list"} <= set(asked)
 
 
+def test_every_instant_is_described_as_one(described: dict[str, Any]) -> None:
+    """Whatever is called as instants are (`…_at`, `until`, `since` …) says `format: date-time`, in bodies and in answers."""
+    called = re.compile(r"(.+_)?(at|until|since)|held_from|valid_from")
+    plain = [
+        (schema, name)
+        for schema, one in described["components"]["schemas"].items()
+        for name, said in one.get("properties", {}).items()
+        if called.fullmatch(name)
+        for kind in (said, *said.get("anyOf", ()), *said.get("oneOf", ()))
+        if kind.get("type") == "string" and kind.get("format") != "date-time"
+    ]
+    assert plain == []
+    text = {"type": "string", "format": "date-time"}
+    for schema in ("Receipt", "ChangeItem", "GroupView"):
+        name = "created_at" if schema == "GroupView" else "at"
+        assert described["components"]["schemas"][schema]["properties"][name] == text
+
+
 # Examples
 
 

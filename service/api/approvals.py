@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,7 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from service.api.acting import governed
 from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, reader, shown, text_of
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import Db, queries
 from service.domain.approvals import Approval, GrantApproval, RefuseApproval
 from service.errors import Code, Refusal
@@ -50,9 +51,9 @@ class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
     asked: dict[str, Any] | None
     jurisdiction: str
     tier: int | None
-    created_at: str
-    expires_at: str
-    ended_at: str | None
+    created_at: InstantText
+    expires_at: InstantText
+    ended_at: InstantText | None
     ended_record: str | None
     version: int
 
@@ -65,9 +66,9 @@ class ApprovalOutline(msgspec.Struct, frozen=True, kw_only=True):
     target: dict[str, str]
     state: Literal["open", "granted", "refused", "lapsed"]
     persons_needed: int
-    created_at: str
-    expires_at: str
-    ended_at: str | None
+    created_at: InstantText
+    expires_at: InstantText
+    ended_at: InstantText | None
     ended_record: str | None
 
 
@@ -91,7 +92,7 @@ def view(approval: Approval, *, whole: bool) -> ApprovalView:
         persons_needed=approval.persons_needed,
         granted_by=[Granted(one.human, one.standing, one.record) for one in approval.granted_by],
         digest=approval.digest,
-        asked=msgspec.json.decode(approval.body) if whole and approval.body is not None else None,
+        asked=_asked(approval) if whole and approval.body is not None else None,
         jurisdiction=approval.jurisdiction,
         tier=approval.tier,
         created_at=instant_text(approval.created_at),
@@ -123,6 +124,12 @@ def _proposed(approval: Approval, caller: KnownCaller) -> bool:
     if caller.kind == "backend":
         return by.kind in {"backend", "person"}
     return caller.kind == "person" == by.kind and caller.person_id == by.person_id
+
+
+def _asked(approval: Approval) -> dict[str, Any]:
+    """The act itself, member by member, its instants still instants: kept, it has them as the encoder writes them."""
+    asked: dict[str, Any] = msgspec.to_builtins(approval.proposed(), builtin_types=(dt.datetime,))
+    return asked
 
 
 async def _staff(request: Request[Any, Any, Any]) -> KnownCaller:

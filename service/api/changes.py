@@ -13,6 +13,7 @@ from litestar.response import Stream
 
 from service.api.documentation import shows
 from service.api.reading import KnownCaller, Parameters, reader, shown
+from service.clock import InstantText
 from service.errors import Code, Refusal
 from service.outbox import Handed, Outbox
 
@@ -25,12 +26,15 @@ _BEYOND = "newer than anything here: of another database, or of this one before 
 _LOOK_SECONDS = 1.0
 """A key that was revoked gets nothing more after so long."""
 
+_encode = msgspec.json.Encoder().encode
+"""Payloads pass as they were kept; instants are text in them and around them."""
+
 
 class ChangeItem(msgspec.Struct, frozen=True, kw_only=True):
     """One effect: its own cursor, the act's instant and record, what it is and what it says."""
 
     cursor: str
-    at: str
+    at: InstantText
     record_id: str
     kind: str
     payload: msgspec.Raw
@@ -62,7 +66,7 @@ async def read_changes(request: Request[Any, Any, Any]) -> Response[bytes]:
     found = await outbox.page(after=place, limit=limit, families=caller.families)
     last = found[-1].place if found else place
     body = Changes(changes=[_item(asked, one) for one in found], next=asked.cursor_to(last) if last else None)
-    return shown(body)
+    return shown(_encode(body))
 
 
 @get(
@@ -117,9 +121,6 @@ def _item(asked: Parameters, one: Handed) -> ChangeItem:
         kind=one.kind,
         payload=one.payload,
     )
-
-
-_encode = msgspec.json.Encoder().encode
 
 
 async def _events(

@@ -15,7 +15,7 @@ from service.api.documentation import refuses, shows
 from service.api.lane import HOT
 from service.api.problems import JSON, AsProblem
 from service.api.schemas import EXPECTED, named
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.door import Door
 from service.errors import Code, Refusal
 from service.outcome import Checked
@@ -46,7 +46,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     rule: str
     edition: str
-    at: str
+    at: InstantText
     facts: Facts | None
     refusal: AsProblem | None
 

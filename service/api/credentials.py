@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from service.api.acting import governed
 from service.api.reading import USUAL, Cursor, Limit, Parameters, reader, shown, text_of
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import Db, queries
 from service.domain.credentials import Credential, CredentialKind, RefuseCredential, SubmitCredential
 from service.domain.measures.licensing import AcceptCredential
@@ -30,12 +30,12 @@ class CredentialView(msgspec.Struct, frozen=True, kw_only=True):
     kind: CredentialKind
     reference: str
     state: str
-    valid_from: str
-    valid_until: str
-    submitted_at: str
-    accepted_at: str | None
+    valid_from: InstantText
+    valid_until: InstantText
+    submitted_at: InstantText
+    accepted_at: InstantText | None
     accepted_record: str | None
-    ended_at: str | None
+    ended_at: InstantText | None
     ended_record: str | None
     version: int
 

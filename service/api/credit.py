@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery
 
 from service.api.acting import governed
 from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, reader, shown
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import Db, queries
 from service.db.pool import Reader
 from service.domain import credit
@@ -37,7 +37,7 @@ class CapView(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     source: str
     extra: int | None = None
-    extra_until: str | None = None
+    extra_until: InstantText | None = None
     extra_record: str | None = None
 
 
@@ -45,7 +45,7 @@ class LineView(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the ledger: signed points, the sum so far, why, and the record that caused it."""
 
     number: int
-    at: str
+    at: InstantText
     points: int
     score: int
     cause: Cause
@@ -60,7 +60,7 @@ class CreditView(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     subject: dict[str, str]
-    at: str
+    at: InstantText
     level: Level | None
     score: int | None
     edition: str

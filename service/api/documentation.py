@@ -35,8 +35,8 @@ _ABOUT = """Decides, applies and records every act of governance over groups and
 
 Every write names its request by an `Idempotency-Key`: the same key with the same body gives the first answer again. A
 backend's key acts for the person in `X-On-Behalf-Of`; what that person may do is found by the service, never claimed.
-Instants are RFC 3339 in UTC, durations are seconds, unknown members are refused. An act that needs more people answers
-202 and waits under `/v1/approvals`."""
+Instants are RFC 3339, in answers in UTC with three decimals; durations are seconds, unknown members are refused. An act
+that needs more people answers 202 and waits under `/v1/approvals`."""
 
 
 @dataclass

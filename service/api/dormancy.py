@@ -11,7 +11,7 @@ from litestar.params import FromQuery
 
 from service.api.acting import governed
 from service.api.reading import USUAL, Cursor, Limit, Parameters, reader, shown, text_of
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import Db, queries
 from service.domain.accounts.facts import AccountClass
 from service.domain.measures.dormancy import WakeAccount, pause_due
@@ -35,13 +35,13 @@ class DormantView(msgspec.Struct, frozen=True, kw_only=True):
     jurisdiction: str
     operator_id: str
     stage: Stage
-    unused_since: str
-    warned_at: str
+    unused_since: InstantText
+    warned_at: InstantText
     warned_record: str
-    pause_due_at: str
-    paused_at: str | None
+    pause_due_at: InstantText
+    paused_at: InstantText | None
     measure_id: str | None
-    decision_due_at: str
+    decision_due_at: InstantText
 
 
 class DormantPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from service.api.lane import HOT
 from service.api.problems import JSON, AsProblem
 from service.api.schemas import EXPECTED
 from service.caller import Caller
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.door import Door
 from service.errors import Code, Refusal, problem
 from service.outcome import Checked
@@ -86,7 +86,7 @@ class Because(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: str = ""
     rule: str = ""
     edition: str = ""
-    at: str = ""
+    at: InstantText | msgspec.UnsetType = msgspec.UNSET
     refusal: AsProblem | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -10,7 +10,7 @@ from litestar.params import FromQuery
 
 from service.api.acting import governed
 from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, reader, shown
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import Db, queries
 from service.domain.filings import Filing, RecordFiling, in_force
 from service.errors import Code, Refusal
@@ -27,8 +27,8 @@ class FilingView(msgspec.Struct, frozen=True, kw_only=True):
     authority: str
     receipt: str
     jurisdiction: str
-    filed_at: str
-    noted_at: str
+    filed_at: InstantText
+    noted_at: InstantText
 
 
 class FilingPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Unfiled(msgspec.Struct, frozen=True, kw_only=True):
     document_version: str
     name_zh: str
     name_en: str
-    in_force_since: str
+    in_force_since: InstantText
     days: int
     note: str
 
@@ -53,7 +53,7 @@ class Unfiled(msgspec.Struct, frozen=True, kw_only=True):
 class UnfiledList(msgspec.Struct, frozen=True, kw_only=True):
     """What is in force now and was not lodged, by the edition in force, the longest in force first."""
 
-    at: str
+    at: InstantText
     edition: str
     items: list[Unfiled]
 

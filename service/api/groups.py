@@ -26,7 +26,7 @@ from service.api.reading import (
     text_of,
 )
 from service.caller import Caller
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import Db, queries
 from service.domain.groups.dissolving import DissolveGroup
 from service.domain.groups.facts import (
@@ -36,12 +36,14 @@ from service.domain.groups.facts import (
     Group,
     GroupClass,
     JoinMode,
+    Override,
     Role,
     Surface,
 )
 from service.domain.groups.joining import JoinRequest
 from service.domain.groups.life import RegisterGroup, UpdateGroupFacts, UpdateGroupProfile
-from service.domain.groups.ranking import OverrideTier, RankGroup
+from service.domain.groups.ranking import OverrideTier, RankGroup, basis_of
+from service.domain.tiers import Basis
 from service.errors import Code, Refusal
 from service.looking import Facts
 
@@ -64,22 +66,22 @@ class GroupView(msgspec.Struct, kw_only=True, omit_defaults=True):
     discoverable: bool
     link_open: bool
     information_page: bool
-    created_at: str
+    created_at: InstantText
     version: int
     standing: str | None = None
     owner_id: str | None = None
-    ownerless_since: str | None = None
+    ownerless_since: InstantText | None = None
     capacity: int | None = None
     admins: int | None = None
     messages_per_day: int | None = None
     minors: str | None = None
     dsa_surface: Surface | None = None
-    tier_basis: dict[str, Any] | None = None
-    override: dict[str, Any] | None = None
-    next_recheck_at: str | None = None
+    tier_basis: Basis | None = None
+    override: Override | None = None
+    next_recheck_at: InstantText | None = None
     imported: bool | None = None
     registered_by_record: str | None = None
-    dissolved_at: str | None = None
+    dissolved_at: InstantText | None = None
     dissolved_how: str | None = None
     dissolved_record: str | None = None
     preserved: bool | None = None
@@ -98,8 +100,8 @@ class GroupLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     jurisdiction: str
     owner_id: str | None
     version: int
-    ownerless_since: str | None = None
-    dissolved_at: str | None = None
+    ownerless_since: InstantText | None = None
+    dissolved_at: InstantText | None = None
 
 
 class GroupPage(msgspec.Struct, kw_only=True):
@@ -114,7 +116,7 @@ class MemberLine(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     person_id: str
     standing: str
-    since: str
+    since: InstantText
     by_record: str
     granted_by: str | None = None
 
@@ -302,8 +304,8 @@ def _tell_more(view: GroupView, group: Group) -> None:
     view.messages_per_day = group.messages_per_day
     view.minors = group.minors
     view.dsa_surface = group.surface()
-    view.tier_basis = group.tier_basis
-    view.override = None if group.override is None else msgspec.to_builtins(group.override)
+    view.tier_basis = basis_of(group)
+    view.override = group.override
     view.next_recheck_at = text_of(group.next_recheck_at)
     view.imported = group.imported
     view.registered_by_record = group.by_record

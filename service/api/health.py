@@ -11,7 +11,7 @@ from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import DatabaseUnavailable, schema_state
 
 
@@ -21,7 +21,7 @@ class Health(msgspec.Struct, omit_defaults=True):
     status: Literal["ok", "unavailable"]
     reason: Literal["", "database", "schema", "read_only", "writer"] = ""
     edition: str = ""
-    at: str = ""
+    at: InstantText | None = None
 
 
 @get("/health/live", operation_id="health.live", tags=["health"], opt={"public": True, "uncounted": True})

@@ -10,14 +10,18 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from service.api.acting import governed
+from service.api.credit import credit_now
 from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, reader, shown, text_of
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import Db, queries
 from service.db.pool import Reader
+from service.domain import credit
+from service.domain.credit import Level
 from service.domain.in_force import Measure, TargetType, Use
 from service.domain.measures.acts import LiftMeasure
 from service.domain.notices import Notice, Parts
 from service.errors import Code, Refusal
+from service.policy import Policy
 
 sql = queries(__file__)
 
@@ -30,7 +34,7 @@ class NoticeView(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     about: dict[str, str]
     parts: Parts
-    at: str
+    at: InstantText
     record_id: str
 
 
@@ -53,8 +57,8 @@ class MeasureView(msgspec.Struct, frozen=True, kw_only=True):
     scope: str | None
     jurisdiction: str
     state: str
-    from_at: str = msgspec.field(name="from")
-    until: str | None
+    from_at: InstantText = msgspec.field(name="from")
+    until: InstantText | None
     ground: str
     basis: list[str]
     facts: dict[str, Any]
@@ -63,7 +67,7 @@ class MeasureView(msgspec.Struct, frozen=True, kw_only=True):
     dsa_surface: str
     coupled_to: str | None
     record_id: str
-    ended_at: str | None
+    ended_at: InstantText | None
     ended_record: str | None
     lift_reason: str | None
     version: int
@@ -86,26 +90,31 @@ class MeasureWithNotices(msgspec.Struct, frozen=True, kw_only=True):
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """One use of an account: whether it may be made now, why not (`code`), and by which measures; `until` is the last end of all that stands in the way.
 
-    `code`: `not_in_state`, `measure_forbids`, or `monetisation_rests` (after a transfer, S100); "" where it may be made.
+    `code`: `not_in_state`, `measure_forbids`, `credit_too_low` (to manage comments, P2), or `monetisation_rests` (after a
+    transfer, S100); "" where it may be made. `source`: the line of the edition that asks for more credit than its operator
+    has, also beside a measure; nobody knows until when it has not.
     """
 
     use: Use
     may: bool
     code: str
     by: list[str]
-    until: str | None
+    until: InstantText | None
+    source: str | None
 
 
 class Uses(msgspec.Struct, frozen=True, kw_only=True):
     """What other services may let an account do at an instant (S131). `class` is the one field in which it publishes.
 
     `code` says why not all is free: `not_in_state` (it waits or is closed, and nothing is); `measure_forbids` where a measure
-    is; `monetisation_rests` where nothing but its last transfer stands in the way (S100). `until` is the instant it is free again.
+    is; `credit_too_low` where it is its operator's credit; `monetisation_rests` where nothing but its last transfer stands in
+    the way (S100). `until` is the instant it is free again. `edition`: the one in force, of which a `source` is a line.
     """
 
     account_id: str
     klass: str = msgspec.field(name="class")
-    at: str
+    at: InstantText
+    edition: str
     code: str
     uses: list[Taken]
     measures: list[MeasureView]
@@ -121,7 +130,7 @@ _USES: tuple[Use, ...] = (
     "manage_comments",
 )
 
-_WHY = (Code.NOT_IN_STATE.value, "measure_forbids", "monetisation_rests")
+_WHY = (Code.NOT_IN_STATE.value, "measure_forbids", Code.CREDIT_TOO_LOW.value, "monetisation_rests")
 """Why a use may not be made, the first that holds."""
 
 
@@ -229,7 +238,7 @@ async def get_notice(request: Request[Any, Any, Any], notice_id: FromPath[str]) 
 
 @get("/v1/accounts/{account_id:str}/uses", operation_id="account.uses", tags=["account"])
 async def get_uses(request: Request[Any, Any, Any], account_id: FromPath[str]) -> Response[Uses]:
-    """What an account may do now, use by use, and which measures take the rest away; for inside only."""
+    """What an account may do now, use by use, and what takes the rest away: measures, its operator's credit, a transfer; for inside only."""
     Parameters(request)
     caller = await reader(request, "account")
     now: dt.datetime = request.app.state.clock.now()
@@ -240,13 +249,18 @@ async def get_uses(request: Request[Any, Any, Any], account_id: FromPath[str]) -
             raise Refusal(Code.UNKNOWN)
         caller.inside(account["jurisdiction"], account["tier"])
         rows = await _rows(connection, None, target_type="account", target_id=account_id, at=now, most=500)
+        ledger = await credit_now(connection, "operator", account["operator_id"])
     rests = account["monetisation_eligible_at"]
     rests = None if rests is None or rests <= now else rests
+    policy: Policy = request.app.state.editions.at(now)
+    level = credit.level(policy.parameters, ledger, verified=account["operator_verified"])
+    asks = _asks_more_credit(policy, account["tier"], level) if account["lives"] else None
     taken = [
         _taken(
             use,
             [one for one in rows if use in one.takes_away(account["klass"])],
             rests=rests if use == "monetise" else None,
+            asks=asks if use == "manage_comments" else None,
             lives=account["lives"],
         )
         for use in _USES
@@ -256,6 +270,7 @@ async def get_uses(request: Request[Any, Any, Any], account_id: FromPath[str]) -
         account_id=account_id,
         klass=account["klass"],
         at=instant_text(now),
+        edition=policy.edition,
         code=min(codes, key=_WHY.index, default=""),
         uses=taken,
         measures=[_view(one, now, account["klass"]) for one in rows],
@@ -263,12 +278,20 @@ async def get_uses(request: Request[Any, Any, Any], account_id: FromPath[str]) -
     return shown(answer)
 
 
-def _taken(use: Use, by: list[Measure], *, rests: dt.datetime | None, lives: bool) -> Taken:
-    ends = [one.until for one in by] + ([] if rests is None else [rests])
+def _asks_more_credit(policy: Policy, tier: int | None, level: Level | None) -> str | None:
+    """The line that asks for more credit to manage comments than this level; None: it is enough, or there is no tier yet."""
+    if tier is None or tier in credit.tiers_allowed(policy, "account", level):
+        return None
+    return f"account.effect.comment_credit_min.{tier}"
+
+
+def _taken(use: Use, by: list[Measure], *, rests: dt.datetime | None, asks: str | None, lives: bool) -> Taken:
+    ends = [one.until for one in by] + ([] if rests is None else [rests]) + ([] if asks is None else [None])
     last = None if not ends or None in ends else max(end for end in ends if end is not None)
-    reasons = zip(_WHY, (not lives, by, rests is not None), strict=True)
+    reasons = zip(_WHY, (not lives, by, asks, rests), strict=True)
     code = next((why for why, holds in reasons if holds), "")
-    return Taken(use=use, may=not code, code=code, by=[one.measure_id for one in by], until=text_of(last))
+    ids = [one.measure_id for one in by]
+    return Taken(use=use, may=not code, code=code, by=ids, until=text_of(last), source=asks)
 
 
 def _person(caller: KnownCaller) -> str | None:

@@ -31,7 +31,8 @@ ORDER BY notice_id
 LIMIT :most;
 
 -- name: account_uses^
--- An account as far as its uses depend on it, with who answers for it.
-SELECT a.klass, a.jurisdiction, a.tier, a.monetisation_eligible_at, a.accepted_at IS NOT NULL AND a.closed_at IS NULL AS lives, o.answerable_person
+-- An account as far as its uses depend on it, with its operator and who answers for it.
+SELECT a.klass, a.jurisdiction, a.tier, a.monetisation_eligible_at, a.accepted_at IS NOT NULL AND a.closed_at IS NULL AS lives,
+       a.operator_id, o.answerable_person, o.identity_status = 'verified' AS operator_verified
 FROM account a JOIN operator o USING (operator_id)
 WHERE a.account_id = :account_id;

@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.params import FromPath, QueryParameter
 
+from service.action import Instant
 from service.api.acting import governed
 from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, instant_of, reader, shown
 from service.caller import Caller
@@ -106,7 +107,7 @@ class EditionWhole(msgspec.Struct, frozen=True):
     """An adopted edition with every file, byte for byte what its digest was made of."""
 
     edition: str
-    effective_at: dt.datetime
+    effective_at: Instant
     adopted_record: str
     in_force: bool
     files: dict[str, str]

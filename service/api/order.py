@@ -16,7 +16,7 @@ from service.api.documentation import refuses, shows
 from service.api.groups import group_needs, seen_group
 from service.api.lane import HOT
 from service.api.reading import USUAL, Cursor, Limit, Parameters, instant_of, looked, shown, text_of
-from service.clock import instant_text, to_us
+from service.clock import InstantText, instant_text, to_us
 from service.db import Db, queries
 from service.domain.groups.bars import BarMember, RemoveMember, UnbarMember
 from service.domain.groups.facts import ADMIN, MEMBER, OUTSIDE, OWNER, STANDING_OF
@@ -36,8 +36,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["mute", "mute_all"]
     by_record: str
     set_by: Literal["owner", "admin"]
-    from_at: str
-    until: str | None
+    from_at: InstantText
+    until: InstantText | None
 
 
 class MuteAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,10 +48,10 @@ class MuteAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     group_id: str
     person_id: str
-    at: str
+    at: InstantText
     standing: str
     muted: bool
-    until: str | None
+    until: InstantText | None
     holds: list[Silence]
 
 
@@ -60,8 +60,8 @@ class RoleThen(msgspec.Struct, frozen=True, kw_only=True):
 
     person_id: str
     standing: str
-    from_at: str
-    until_at: str | None
+    from_at: InstantText
+    until_at: InstantText | None
     by_record: str
     granted_by: str | None
     ended_record: str | None
@@ -71,7 +71,7 @@ class RolesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Who held which role in a group at an instant (G8), highest first; `next` is the cursor of the next page."""
 
     group_id: str
-    at: str
+    at: InstantText
     roles: list[RoleThen]
     next: str | None
 

@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from service.api.acting import governed
 from service.api.credit import credit_now
 from service.api.reading import Parameters, reader, shown
+from service.clock import InstantText
 from service.db import queries
 from service.domain import credit
 from service.domain.closing import ClosePerson
@@ -30,7 +31,7 @@ class AcceptedTerms(msgspec.Struct, frozen=True):
 
     document: str
     version: str
-    at: str
+    at: InstantText
 
 
 class PersonOutline(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from litestar.params import QueryParameter
 
 from service.action import ID_PATTERN, Need
 from service.api.callers import Callers
+from service.api.instants import with_instants
 from service.api.problems import JSON
 from service.caller import Caller, Standing
 from service.clock import from_us, instant_text, parse_instant
@@ -272,12 +273,10 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} has no place in an answer")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
-
-
 def encode(body: Any) -> bytes:
-    """The JSON of an answer; instants must be text already."""
-    return _encoder.encode(body)
+    """The JSON of an answer. What is an instant in it is written as `instant_text` writes all of them."""
+    plain = msgspec.to_builtins(body, builtin_types=(dt.datetime,), enc_hook=_plain)
+    return msgspec.json.encode(with_instants(plain))
 
 
 def instant_of(us: int) -> dt.datetime:

@@ -13,13 +13,14 @@ from service.api.acting import body_of, converted, governed, headers_of, parsed
 from service.api.documentation import refuses, shows
 from service.api.reading import USUAL, Cursor, KnownCaller, Limit, Parameters, reader, shown, text_of
 from service.caller import Caller
+from service.clock import InstantText
 from service.db import Db, queries
 from service.domain import consistency, forecast, tiers
 from service.domain.consistency import Deviation, Odd, Overridden, OverrideCount
 from service.domain.forecast import Forecast
 from service.domain.groups.life import within_cap
 from service.domain.reranking import PlanBulk, RunBulk, StopBulk, TierPlan
-from service.domain.tiers import Kind
+from service.domain.tiers import Basis, Kind
 from service.editions import Editions
 from service.errors import Code, Refusal
 from service.policy import Policy, PolicyError
@@ -60,7 +61,7 @@ class SubjectPreview(msgspec.Struct, frozen=True, kw_only=True):
     tier_before: int | None
     tier: int
     later: int | None
-    result: dict[str, Any]
+    result: Basis
     obligations: dict[str, int | str | None]
     override_floor: int | None
     needs_credential: bool
@@ -111,9 +112,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, Any]
     looked: int
     changed: int
-    created_at: str
+    created_at: InstantText
     run_record: str | None
-    ended_at: str | None
+    ended_at: InstantText | None
     ended_record: str | None
     version: int
 
@@ -186,7 +187,7 @@ async def preview(request: _Request) -> Response[bytes]:
                 tier_before=seen.tier,
                 tier=found.tier,
                 later=found.later,
-                result=tiers.told(found.basis),
+                result=found.basis,
                 obligations=tiers.obligations(new, asked.kind, seen.tier, found.tier),
                 override_floor=found.basis.floor if (asked.override or 4) < found.basis.floor else None,
                 needs_credential=asked.kind == "account" and forecast.needs_credential(new, klass),

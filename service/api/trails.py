@@ -17,7 +17,7 @@ from service.api.documentation import refuses, shows
 from service.api.problems import response_of
 from service.api.reading import Parameters, encode
 from service.caller import Caller
-from service.clock import from_us, instant_text
+from service.clock import InstantText, from_us, instant_text
 from service.db import Db
 from service.domain import responsibility
 from service.domain.responsibility import Chain
@@ -60,7 +60,7 @@ class TrailItem(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     record_id: str
-    at: str
+    at: InstantText
     act: str
     outcome: str
     code: str | None
@@ -99,7 +99,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A record in a few words: who did what, when, with which outcome."""
 
     record_id: str
-    at: str
+    at: InstantText
     act: str
     outcome: str
     by: By

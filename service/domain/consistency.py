@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import queries
 from service.db.pool import Reader
 from service.domain import forecast, tiers
@@ -66,9 +66,9 @@ class Overridden(msgspec.Struct, frozen=True, kw_only=True):
     direction: str
     before: int | None
     tier: int | None
-    until: str | None
+    until: InstantText | None
     state: str
-    at: str
+    at: InstantText
     records: list[str]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import Tx, queries
 from service.db.pool import Reader
 from service.domain import credit, tiers
@@ -92,7 +92,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     in_force: str
     edition: str
-    at: str
+    at: InstantText
     subjects: int
     unchanged: int
     moves: list[Move]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from service.action import Effect, Situation, Subject
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.rows import Row
 
 Kind = Literal["imposed", "lifted", "warned", "refused", "lowered"]
@@ -50,8 +50,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None
     name: Said | None
     territory: str
-    from_at: str
-    until: str | None
+    from_at: InstantText
+    until: InstantText | None
     facts: dict[str, Any]
     source: Source
     automation: Automation

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from service.clock import instant_text
+from service.clock import InstantText, instant_text
 from service.db import queries
 
 sql = queries(__file__)
@@ -18,8 +18,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
     type: str
     id: str
-    held_from: str
-    until: str | None
+    held_from: InstantText
+    until: InstantText | None
     record_id: str
     ended_record_id: str | None = None
 
@@ -41,11 +41,11 @@ class OperatorLink(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     answerable_person: str
     answerable: Held
-    held_from: str
-    until: str | None = None
+    held_from: InstantText
+    until: InstantText | None = None
     record_id: str
     ended_record_id: str | None = None
-    exited_at: str | None
+    exited_at: InstantText | None
 
 
 class MeasureLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +55,8 @@ class MeasureLink(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     scope: str | None
     imposed_as: str
-    from_at: str
-    until: str | None
+    from_at: InstantText
+    until: InstantText | None
     record_id: str
     notice_id: str | None
 
@@ -69,10 +69,10 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
 
     type: str
     id: str
-    at: str
-    registered_at: str
+    at: InstantText
+    registered_at: InstantText
     code: str | None = None
-    ended_at: str | None = None
+    ended_at: InstantText | None = None
     platform: Held | None
     operator: OperatorLink | None = None
     mcn: OperatorLink | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.action import Effect, Follow, Situation, follow_id
+from service.action import Effect, Follow, Instant, Situation, follow_id
 from service.decide import following
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Lower(msgspec.Struct, frozen=True):
     """A lower result that waits: the heaviest one seen since counting began (S079)."""
 
     tier: int
-    since: dt.datetime
+    since: Instant
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
     record: str | UnsetType = UNSET
 
     edition: str
-    at: dt.datetime
+    at: Instant
     inputs: dict[str, Fact]
     held: int | None
     lower: Lower | None

@@ -70,7 +70,7 @@ async def test_the_old_profile_is_shown_until_the_new_one_is_accepted(account: H
             "name": "name a",
             "class": "life",
             "profile": "about life",
-            "until": "2026-11-02T08:01:00Z",
+            "until": "2026-11-02T08:01:00.000Z",
             "by_record": receipt["record_id"],
         }
     ]
@@ -247,7 +247,7 @@ async def test_an_account_passes_by_offer_acceptance_and_approval(two: House) ->
     assert card["operator_id"] == "p"
     assert card["subject_changes"] == [
         {
-            "at": "2026-11-02T08:01:00Z",
+            "at": "2026-11-02T08:01:00.000Z",
             "from_operator": "o",
             "from_name": "唐山某某",
             "to_operator": "p",
@@ -274,8 +274,8 @@ async def test_monetisation_stays_off_after_a_transfer(two: House) -> None:
     """S100: for three calendar months, told to the backend and shown inside; the account is due for a recheck at once."""
     await passed(two)
     facts = await seen(two)
-    assert facts["monetisation_eligible_at"] == "2027-02-02T08:00:00Z"
-    assert facts["next_recheck_at"] == "2026-11-02T08:00:00Z"
+    assert facts["monetisation_eligible_at"] == "2027-02-02T08:00:00.000Z"
+    assert facts["next_recheck_at"] == "2026-11-02T08:00:00.000Z"
     (effect,) = await two.effects("account.operator_changed")
     assert effect["monetisation_eligible_at"] == "2027-02-02T08:00:00.000Z"
     uses = await two.do("im", "GET", f"{ACCOUNT}/uses")
@@ -287,6 +287,7 @@ async def test_monetisation_stays_off_after_a_transfer(two: House) -> None:
             "code": "monetisation_rests",
             "by": [],
             "until": "2027-02-02T08:00:00.000Z",
+            "source": None,
         }
     ]
     two.clock.set(dt.datetime(2027, 2, 2, 8, tzinfo=dt.UTC))

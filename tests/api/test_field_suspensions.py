@@ -52,6 +52,7 @@ async def test_the_end_of_a_credential_suspends_its_field_in_the_same_act(clinic
         "code": "measure_forbids",
         "by": [measure],
         "until": None,
+        "source": None,
     }
     shown = await clinic.do("ann", "GET", "/v1/accounts/clinic")
     assert shown["measures"] == [{"measure_id": measure, "code": "P_FIELD_SUSPEND"}]

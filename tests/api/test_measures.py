@@ -231,3 +231,66 @@ async def test_a_heavy_measure_is_lifted_by_two(clinic: House) -> None:
     assert await in_force(clinic, "tea") == [measure]
     await clinic.do("ap", "POST", f"/v1/approvals/{proposed['result']['approval_id']}/grant", {})
     assert await in_force(clinic, "tea") == []
+
+
+# What credit takes away
+
+
+async def credited(house: House, points: int) -> None:
+    """Two people move the credit of operator o; time ranks its accounts anew."""
+    asked = {"points": points, "reason": "error_corrected", "note": "counted twice"}
+    proposed = await house.do("mo", "POST", "/v1/credit/operator/o/adjustments", asked)
+    await house.do("ap", "POST", f"/v1/approvals/{proposed['result']['approval_id']}/grant", {})
+    await house.sweep()
+
+
+async def commenting(house: House, account: str) -> tuple[bool, str, str | None]:
+    """Whether comments may be managed, and why not: the code and the line that asks for more."""
+    uses = await house.do("im", "GET", f"/v1/accounts/{account}/uses")
+    assert {one["source"] for one in uses["uses"] if one["use"] != "manage_comments"} == {None}
+    [one] = [one for one in uses["uses"] if one["use"] == "manage_comments"]
+    assert (one["by"], one["until"]) == ([], None)
+    assert uses["code"] == one["code"]
+    assert uses["edition"] == house.app.state.editions.at(house.clock.now()).edition
+    return one["may"], one["code"], one["source"]
+
+
+async def test_comments_are_managed_with_the_credit_that_the_tier_asks(clinic: House) -> None:
+    """P2, account rules art. 17: below `comment_credit_min` of its tier, and without any level, an account manages no comments."""
+    facts = {"followers": 2_000_000, "quality": 90, "quality_source": "model"}
+    await clinic.do("im", "PATCH", "/v1/accounts/clinic", facts)
+    tiers = [(await clinic.do("im", "GET", f"/v1/accounts/{one}"))["tier"] for one in ("tea", "clinic")]
+    assert tiers == [1, 3]
+    allowed = [await commenting(clinic, one) for one in ("tea", "clinic")]
+    assert allowed == [(True, "", None), (True, "", None)]
+    await credited(clinic, -20)
+    assert (await clinic.do("im", "GET", "/v1/credit/operator/o"))["tiers"] == [1, 2]
+    low = [await commenting(clinic, one) for one in ("tea", "clinic")]
+    assert low == [(True, "", None), (False, "credit_too_low", "account.effect.comment_credit_min.3")]
+    await credited(clinic, 20)
+    assert await commenting(clinic, "clinic") == (True, "", None)
+    lost = {"status": "withdrawn", "methods": ["mobile"]}
+    await clinic.do("im", "PUT", "/v1/operators/o/identity", lost)
+    assert [(await commenting(clinic, one))[:2] for one in ("tea", "clinic")] == [
+        (False, "credit_too_low"),
+        (False, "credit_too_low"),
+    ]
+
+
+async def test_a_measure_beside_too_little_credit(clinic: House) -> None:
+    """S131: the measure is named first, the line that asks for more credit beside it, and no end: that of credit nobody knows."""
+    [pause] = await paused(clinic)
+    await clinic.do("im", "PUT", "/v1/operators/o/identity", {"status": "withdrawn", "methods": ["mobile"]})
+    uses = await clinic.do("im", "GET", "/v1/accounts/tea/uses")
+    assert uses["code"] == "measure_forbids"
+    [one] = [one for one in uses["uses"] if one["use"] == "manage_comments"]
+    assert (one["may"], one["code"], one["by"], one["until"]) == (False, "measure_forbids", [pause], None)
+    assert one["source"].startswith("account.effect.comment_credit_min.")
+
+
+async def test_what_is_not_accepted_is_asked_for_no_credit(clinic: House) -> None:
+    """An account that waits may nothing because it waits; no line of credit is named."""
+    asked = {"account_id": "w", "class": "life", "operator_id": "o", "name": "w", "jurisdiction": "CN-110000"}
+    await clinic.do("ann", "POST", "/v1/accounts", asked)
+    uses = await clinic.do("im", "GET", "/v1/accounts/w/uses")
+    assert {(one["code"], one["source"]) for one in uses["uses"]} == {("not_in_state", None)}

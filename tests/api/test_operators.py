@@ -40,7 +40,7 @@ async def test_who_registers_an_operator_answers_for_it(operator: House) -> None
         "is_mcn": False,
         "jurisdiction": "CN-130200",
         "identity_status": "unverified",
-        "created_at": "2026-11-02T08:00:00Z",
+        "created_at": "2026-11-02T08:00:00.000Z",
         "exited_at": None,
         "version": 1,
         "answerable_person": "ann",

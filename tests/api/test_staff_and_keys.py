@@ -112,7 +112,7 @@ async def test_dismissal_ends_the_interval_and_leaves_past_acts(house: House) ->
     house.clock.advance(60)
     await house.do("co", "DELETE", "/v1/staff/co2/standings/compliance", {"reason": "post_ended"})
     (held,) = (await house.do("co", "GET", "/v1/staff/co2"))["intervals"]
-    assert held["until_at"] == "2026-11-02T08:01:00Z"
+    assert held["until_at"] == "2026-11-02T08:01:00.000Z"
     await house.refused("refused", "co2", "POST", "/v1/keys/im/revocation", {"reason": "routine"})
     revocation = (await house.records("key.revoke"))[-1]
     assert revocation["by"]["standing"] == "staff.compliance"
@@ -132,7 +132,7 @@ async def test_the_post_is_never_empty(house: House) -> None:
     await appointed(house, "next", "head_of_content_safety")
     (old,) = (await house.do("co", "GET", "/v1/staff/head"))["intervals"]
     (new,) = (await house.do("co", "GET", "/v1/staff/next"))["intervals"]
-    assert old["until_at"] == new["from_at"] == "2026-11-02T09:00:00Z"
+    assert old["until_at"] == new["from_at"] == "2026-11-02T09:00:00.000Z"
     assert old["ended_record"] == new["by_record"]
     record = (await house.records("approval.grant"))[-1]
     assert record["p"]["coupled"] == [{"ended": "head_of_content_safety", "of": "predecessor"}]

@@ -49,6 +49,7 @@ async def test_a_fact_or_an_override_is_tried_on_one_subject(accepted: House) ->
     one = (await asked(accepted, id="a", facts={"followers": 1_500_000, "quality": 90}))["subject"]
     assert (one["tier_before"], one["tier"], one["later"]) == (1, 3, None)
     assert (one["result"]["points"]["followers"], one["result"]["floors"]) == (34, {"followers": 3})
+    assert one["result"]["at"] == "2026-11-02T08:00:00.000Z"
     assert one["obligations"]["name_check"] == "human"
     over = (await asked(accepted, id="a", override=4))["subject"]
     assert (over["tier"], over["override_floor"], over["losses"]) == (4, None, [])
