@@ -86,10 +86,7 @@ class Judgement:
         value = _read(proof)
         checkpoint = judge_checkpoint(value["note"], self.policy, self.facts, origin=self.policy.origin)
         if seen is not None:
-            if seen.size != checkpoint.size:
-                raise Fault("E_CHECKPOINT", name=f"{checkpoint.size}, not {seen.size}", undecided=True)
-            if seen.root != checkpoint.root:
-                raise Fault("E_FORK")
+            hold_to(seen, checkpoint.size, checkpoint.root)
         index, promise = value["index"], receipt.promise
         try:
             data = from_base64(value["entry"])
@@ -132,6 +129,17 @@ class Judgement:
             pairs.append(("Whether it was kept is not shown.", "是否兑现未予证明。"))
         said = [zh if chinese else en for en, zh in pairs]
         return "\n".join([first, *trust_said(self.facts, chinese=chinese), *said]) + "\n"
+
+
+def hold_to(seen: Checkpoint, size: int, root: bytes) -> None:
+    """Compare the size and root that a proof rests on with the checkpoint `seen` elsewhere, of the same log.
+
+    Raises Fault `E_FORK`, and an undecided `E_CHECKPOINT` where the sizes differ.
+    """
+    if seen.size != size:
+        raise Fault("E_CHECKPOINT", name=f"{size}, not {seen.size}", undecided=True)
+    if seen.root != root:
+        raise Fault("E_FORK")
 
 
 def _read(proof: bytes) -> dict[str, Any]:
