@@ -330,6 +330,27 @@ def promised(**options: Any) -> Case:
     return case
 
 
+def _retired_promise(*subjects: str, delay_us: int = 1000) -> Case:
+    """A receipt for record 1, which was logged so late and under these subjects, and whose body is gone."""
+    log = MemoryLog("mandate.example/small", time_us=T0, map_bits=1, seed="small")
+    record, _ = log.draft(1, ["group:g1", "person:Ann"], T0 + SECOND)
+    index = log.record(record, T0 + SECOND + delay_us, tags=log.tags(*subjects))
+    receipt = log.receipt(index)
+    p = {"from_index": index, "to_index": index + 1}
+    retiring, _ = log.draft(2, ["staff:s1"], T0 + 40 * SECOND, act="record.retire", p=p)
+    log.record(retiring, T0 + 40 * SECOND)
+    log.shown[index] = Shown(index, log.shown[index].entry, None, gone=retiring["id"])
+    log.publish(T0 + 60 * SECOND, T0 // SECOND + 60)
+    return Case(log, bundle_of(log), receipt=receipt)
+
+
+def _late_promise() -> Case:
+    """A receipt for a record so late that it breaks the promise, though the reader would bear it."""
+    case = small_log(before(1, delay_us=10_000_001), policy={"mmd_us": 60 * SECOND})
+    case.receipt = case.log.receipt(1)
+    return case
+
+
 def too_long() -> Case:
     return changed("checkpoint", note="x" * 1_048_576)
 
@@ -712,6 +733,13 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
         lambda: tampered(lambda lines: find(lines, "nodes")["hashes"].__setitem__(0, "x")),
     ),
     ("E_INCLUSION", "a notice changed", _changed_notice),
+    ("E_BACKDATED", "later than promised", _late_promise),
+    (
+        "E_BACKDATED",
+        "later than promised, and the body gone",
+        lambda: _retired_promise("group:g1", "person:Ann", delay_us=10_000_001),
+    ),
+    ("E_SUBJECT", "not under all subjects promised, and the body gone", lambda: _retired_promise("group:g1")),
     ("E_RECEIPT", "the promise is broken", promised),
     ("E_RECEIPT", "signed by a stranger", lambda: promised(policy={"receipt_keys": []})),
     ("E_RECEIPT", "another delay promised", _promised_for_another_delay),
@@ -820,6 +848,8 @@ def test_a_kept_promise_is_confirmed_and_an_undecidable_one_left_open(tmp_path):
     assert (verdict.outcome, verdict.facts.receipt_index) == ("ACCEPTED", index)
     assert f"log entry {index}" in verdict.text()
     assert "回执已兑现" in verdict.text("zh")
+    last = _retired_promise("group:g1", "person:Ann", delay_us=10_000_000).judge(tmp_path)
+    assert (last.outcome, last.facts.receipt_index, last.facts.gone) == ("ACCEPTED", 1, 1)
     other = FULL.by_id[f"01a0c450-6f84-7000-8000-{10:012x}"]
     verdict = honest(receipt=FULL.receipt(other)).judge(tmp_path)
     assert (verdict.outcome, verdict.code) == ("UNDECIDED", "E_RECEIPT")
