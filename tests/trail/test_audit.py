@@ -19,10 +19,10 @@ class Case:
 
     def __init__(self, folder: Path) -> None:
         self.log = MemoryLog("mandate.example/audit", time_us=T0, seed="audit")
-        self._act(1)
+        self.act(1)
         self.seen = self.log.publish(T0 + SECOND, T0 // SECOND + 1)
         self.kept = self.log.checkpoint
-        self._act(2)
+        self.act(2)
         self.size = self.log.publish(T0 + 2 * SECOND)
         self.unseen = self.log.checkpoint
         text = Note.parse(self.unseen).text
@@ -30,7 +30,7 @@ class Case:
         self.entries = b"".join(write_stream(self.log.entries))
         self._folder = folder
 
-    def _act(self, number: int) -> None:
+    def act(self, number: int) -> None:
         record, opened = self.log.draft(number, ["group:g1", "person:Ann"], T0 + number * SECOND)
         self.log.record(record, T0 + number * SECOND, opened)
 
@@ -90,6 +90,28 @@ def test_a_verdict_speaks_up_to_the_size_that_witnesses_signed(case: Case) -> No
     assert (code, lines[0]) == (0, "ACCEPTED")
     assert f"Witnesses: 1 of 1 signed up to size {case.seen} (quorum 1)" in lines
     assert any(f"Not covered: entries {case.seen} to {case.size - 1}" in one for one in lines)
+
+
+def test_a_state_is_gone_on_from_with_its_own_log_only(case: Case, tmp_path: Path) -> None:
+    """The log that follows an ended one is not accused of what the ended one held: there is no verdict, and it says why."""
+    state = tmp_path / "state"
+    args = ("--checkpoint", case.file("kept", case.cosigned), "--state", str(state))
+    assert case.replay(case.file("entries", case.entries), *args)[0] == 0
+    kept = state.read_bytes()
+    case.log = MemoryLog("mandate.example/audit/2", time_us=T0, seed="audit")
+    case.act(1)
+    case.log.publish(T0 + SECOND, T0 // SECOND + 1)
+    entries = case.file("entries", b"".join(write_stream(case.log.entries)))
+    args = ("--checkpoint", case.file("kept", case.log.checkpoint), "--state", str(state))
+    code, lines = case.replay(entries, *args)
+    assert (code, lines[0][:17]) == (3, "UNDECIDED E_STATE")
+    assert lines[0].endswith("(the state is of the log mandate.example/audit)")
+    assert state.read_bytes() == kept
+    state.write_bytes(kept.replace(b"replay/2", b"replay/1"))
+    code, lines = case.replay(entries, *args)
+    assert (code, lines[0][:17], lines[0].endswith("begin anew)")) == (3, "UNDECIDED E_STATE", True)
+    state.unlink()
+    assert case.replay(entries, *args)[0] == 0
 
 
 def test_file_names_that_are_no_utf_8_are_shown_escaped(case: Case, tmp_path: Path) -> None:
