@@ -14,7 +14,16 @@ import pytest
 from service.trail import entry as entries
 from service.trail.bundle import Shown
 from service.trail.merkle import Tree, prove_range
-from service.trail.note import ED25519, Checkpoint, KeyChange, Note, Signer, from_base64, to_base64
+from service.trail.note import (
+    COSIGNATURE,
+    ED25519,
+    Checkpoint,
+    KeyChange,
+    Note,
+    Signer,
+    from_base64,
+    to_base64,
+)
 from service.trail.record import canonical
 from service.trail.verify import Verdict, main, run, verify_bundle
 from service.trail.verify.verdict import CODES
@@ -351,6 +360,15 @@ def _late_promise() -> Case:
     return case
 
 
+def _witnessed_by(seed: str) -> dict[str, Any]:
+    return {"witnesses": [str(Signer("other.example", digest(seed), COSIGNATURE).vkey)]}
+
+
+def _two_names() -> dict[str, Any]:
+    other = _witnessed_by("full witness")["witnesses"]
+    return {"witnesses": [str(FULL.witness.vkey), *other], "quorum": 2}
+
+
 def too_long() -> Case:
     return changed("checkpoint", note="x" * 1_048_576)
 
@@ -608,6 +626,9 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_SUBJECT", "a record of another", _record_of_another),
     ("E_POLICY", "no tag key", lambda: honest(policy={"tag_keys": {}})),
     ("E_POLICY", "a quorum nobody can reach", lambda: honest(policy={"quorum": 2})),
+    ("E_POLICY", "a witness under two names", lambda: honest(policy=_two_names())),
+    ("E_POLICY", "the log's own key as witness", lambda: honest(policy=_witnessed_by("full log"))),
+    ("E_POLICY", "the receipt key as witness", lambda: honest(policy=_witnessed_by("full receipt"))),
     ("E_POLICY", "an unknown member", lambda: honest(policy={"more": 1})),
     ("E_POLICY", "a log key of another name", lambda: honest(policy={"origin": "other.example"})),
     ("E_NOTE", "no signatures", lambda: changed("checkpoint", note="x\n")),
@@ -872,6 +893,15 @@ def test_the_new_key_of_a_rotation_may_sign(tmp_path):
     verdict = Case(log, bundle_of(log, cite_links=True), policy={"log_keys": keys}).judge(tmp_path)
     assert verdict.outcome == "ACCEPTED"
     assert verdict.facts.signed_keys == [str(new.vkey)]
+
+
+def test_a_witness_may_change_its_key(tmp_path):
+    """Two keys under one name are one witness: the reader trusts either, and either counts once."""
+    new = Signer(FULL.witness.vkey.name, digest("new"), COSIGNATURE)
+    both = [str(new.vkey), str(FULL.witness.vkey)]
+    verdict = honest(policy={"witnesses": both}).judge(tmp_path)
+    assert (verdict.outcome, verdict.facts.witnesses_known) == ("ACCEPTED", 1)
+    assert honest(policy={"witnesses": both, "quorum": 2}).judge(tmp_path).code == "E_POLICY"
 
 
 def test_files_that_cannot_be_read_leave_the_matter_undecided(tmp_path):

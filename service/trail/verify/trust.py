@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -108,9 +108,11 @@ class Policy:
         receipt_keys = _vkeys(value["receipt_keys"], ED25519, "receipt_keys")
         if any(key.name != f"{origin}/receipt" for key in receipt_keys):
             raise _unusable("receipt_keys")
+        log_keys = _log_keys(value["log_keys"], origin)
+        _refuse_twins(witnesses, [*receipt_keys, *(key.vkey for key in log_keys)])
         return cls(
             origin=origin,
-            log_keys=_log_keys(value["log_keys"], origin),
+            log_keys=log_keys,
             receipt_keys=receipt_keys,
             witnesses=witnesses,
             quorum=value["quorum"],
@@ -148,6 +150,14 @@ def _vkeys(value: Any, kind: int, name: str) -> tuple[Vkey, ...]:
     if len(set(keys)) != len(keys):
         raise _unusable(name)
     return keys
+
+
+def _refuse_twins(witnesses: Iterable[Vkey], of_log: Iterable[Vkey]) -> None:
+    """A witness is somebody else than the log and the other witnesses, whatever names one key is given."""
+    names: dict[bytes, str | None] = {key.public: None for key in of_log}
+    for key in witnesses:
+        if names.setdefault(key.public, key.name) != key.name:
+            raise _unusable("witnesses")
 
 
 def _log_keys(value: Any, origin: str) -> tuple[LogKey, ...]:
