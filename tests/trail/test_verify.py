@@ -737,6 +737,16 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_REDACTION", "it is about others", deletion_by_another),
     ("E_REDACTION", "it erases another", lambda: deletion_by_another(act="person.erase", p={})),
     ("E_REDACTION", "it erases another of the same group", lambda: erasure_of_another("person:Bob")),
+    (
+        "E_REDACTION",
+        "it does not say whom of several it erases",
+        lambda: deletion(act="person.erase", p={}),
+    ),
+    (
+        "E_REDACTION",
+        "it says so in no form that is one",
+        lambda: deletion(act="person.erase", p={"who": {"actor": 0}}),
+    ),
     ("E_REDACTION", "it is not shown", _unshown_deletion),
     ("E_REDACTION", "it retires others", lambda: retirement(p={"from_index": 2, "to_index": 3})),
     ("E_REDACTION", "it retires nothing", lambda: retirement(act="person.erase", p={})),
@@ -776,6 +786,8 @@ def test_the_untouched_bundle_is_accepted_and_says_what_it_proves(tmp_path):
     assert verdict.exit_code == 0
     assert (facts.a, facts.b, facts.n, facts.gone, facts.cited) == (0, 6, 6, 1, 3)
     assert (facts.fields_shown, facts.fields_withheld, facts.fields_redacted) == (2, 1, 2)
+    assert "1 - not checked: that their term of keeping was over" in verdict.text()
+    assert "1；未核验：其保存期是否已满" in verdict.text("zh")
     assert (facts.key_entries, facts.notices) == (1, {"retention.rule": 1, "policy.edition": 1})
 
 
@@ -797,8 +809,8 @@ def test_no_code_is_without_a_bundle_that_reaches_it():
 
 def test_a_deletion_as_it_should_be_is_accepted(tmp_path):
     """Redaction, erasure and retirement are accepted when the record that orders them is shown."""
-    erased = deletion(act="person.erase", p={})
-    for case in (deletion(), erased, erasure_of_another("person:Ann"), retirement()):
+    # An erasure that concerns one subject alone, and does not say whom, is in the full bundle.
+    for case in (honest(), deletion(), erasure_of_another("person:Ann"), retirement()):
         assert case.judge(tmp_path).outcome == "ACCEPTED"
 
 

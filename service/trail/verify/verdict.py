@@ -412,8 +412,10 @@ def _of_content(facts: Facts) -> list[tuple[str, str]]:
             f"个人信息：{shown} 项已出示并证实，{held} 项被保留，{deleted} 项已由所出示的记录删除。",
         ),
         (
-            f"Records retired after their retention period (fingerprint only): {facts.gone}",
-            f"保存期满后删除正文的记录（仅存指纹）：{facts.gone}",
+            f"Records whose body was deleted by a record shown (fingerprint only): {facts.gone}"
+            + (" - not checked: that their term of keeping was over" if facts.gone else ""),
+            f"正文已由所出示的记录删除的记录（仅存指纹）：{facts.gone}"
+            + ("；未核验：其保存期是否已满" if facts.gone else ""),
         ),
         (f"Further records cited: {facts.cited}", f"附带引用的记录：{facts.cited}"),
         (
