@@ -91,3 +91,49 @@ def test_a_receipt_is_held_against_one_thing_at_a_time(desk: Desk) -> None:
     ):
         code, said = desk.judge(*two)
         assert (code, "ACCEPTED" in said, "one of" in said) == (3, False, True)
+
+
+@pytest.mark.parametrize("kind", ["bundle", "proof"])
+def test_how_a_receipt_is_spelled_says_nothing_of_it(desk: Desk, kind: str) -> None:
+    """An editor may indent it, end its lines otherwise or mark its byte order: note and record are the same, and signed for."""
+    plain, against = json.loads(desk.receipt), (f"--{kind}", getattr(desk, kind))
+    indented = json.dumps(plain, indent=2)
+    for text in (indented, indented.replace("\n", "\r\n") + "\r\n", "\ufeff" + json.dumps(plain)):
+        desk.receipt = text.encode()
+        code, said = desk.judge(*against)
+        assert (code, said[:9]) == (0, "ACCEPTED\n")
+    desk.receipt = json.dumps(plain | {"more": 1}, indent=2).encode()
+    assert desk.judge(*against)[0] == 2
+
+
+def test_how_a_proof_is_spelled_says_nothing_of_it(desk: Desk) -> None:
+    """What counts of a proof are its hashes, not the white space between them; what is no proof is none."""
+    text = json.dumps(proof_of(LOG, 1), indent=2)
+    for spelled in ("\ufeff" + text, text.replace("\n", "\r\n")):
+        assert desk.judge("--proof", desk.file("spelled", spelled))[0] == 0
+    for broken in (text[:-1], text.replace('"index": 1', '"index": 1, "index": 1'), "[" * 100_000):
+        code, said = desk.judge("--proof", desk.file("broken", broken))
+        assert (code, said[:17]) == (2, "REJECTED E_FORMAT")
+
+
+def test_a_good_proof_of_another_record_accuses_nobody(desk: Desk) -> None:
+    """It does not show whether this promise was kept; one that is not of the log is false all the same."""
+    code, said = desk.judge("--proof", desk.file("other", canonical(proof_of(LOG, 2))))
+    assert (code, said[:19]) == (3, "UNDECIDED E_RECEIPT")
+    assert "Whether it was kept is not shown." in said
+    mixed = proof_of(LOG, 2) | {"hashes": proof_of(LOG, 1)["hashes"]}
+    code, said = desk.judge("--proof", desk.file("mixed", canonical(mixed)))
+    assert (code, said[:20]) == (2, "REJECTED E_INCLUSION")
+
+
+def test_a_receipt_is_judged_by_the_trust_file_of_its_own_log_only(desk: Desk) -> None:
+    """Against that of another log, or one without a receipt key, it may be as good as any: there is no verdict."""
+    desk.policy = log_of("mandate.example/promise/2").policy()
+    for against in ((), ("--bundle", desk.bundle), ("--proof", desk.proof)):
+        code, said = desk.judge(*against)
+        assert (code, said[:18]) == (3, "UNDECIDED E_ORIGIN")
+        assert "(mandate.example/promise)" in said.splitlines()[0]
+    desk.policy = LOG.policy(receipt_keys=[])
+    code, said = desk.judge("--proof", desk.proof)
+    assert (code, said[:18]) == (3, "UNDECIDED E_POLICY")
+    assert said.splitlines()[0].endswith("(receipt_keys)")

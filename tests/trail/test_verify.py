@@ -360,6 +360,10 @@ def _late_promise() -> Case:
     return case
 
 
+def _trusting_another_receipt_key() -> dict[str, Any]:
+    return {"receipt_keys": [str(Signer("mandate.example/small/receipt", digest("other")).vkey)]}
+
+
 def _witnessed_by(seed: str) -> dict[str, Any]:
     return {"witnesses": [str(Signer("other.example", digest(seed), COSIGNATURE).vkey)]}
 
@@ -772,7 +776,8 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ),
     ("E_SUBJECT", "not under all subjects promised, and the body gone", lambda: _retired_promise("group:g1")),
     ("E_RECEIPT", "the promise is broken", promised),
-    ("E_RECEIPT", "signed by a stranger", lambda: promised(policy={"receipt_keys": []})),
+    ("E_RECEIPT", "signed by a stranger", lambda: promised(policy=_trusting_another_receipt_key())),
+    ("E_POLICY", "no receipt key", lambda: promised(policy={"receipt_keys": []})),
     ("E_RECEIPT", "another delay promised", _promised_for_another_delay),
     ("E_RECEIPT", "no receipt", lambda: honest(receipt=b"{}")),
 ]
@@ -948,10 +953,28 @@ def test_the_command_speaks_both_languages_and_exits_as_it_judges(tmp_path, capf
     assert "完整" in said
     assert main([*arguments, "--subject", "group:g2"]) == 2
     assert capfdbinary.readouterr().out.startswith(b"REJECTED E_SUBJECT: ")
-    for wrong in (["--subject", "g1"], ["--lang", "fr"], ["--what"]):
+    for name in ("g1", "grp:g1", "group:", "group:g1 ", "group:g1\0"):
+        with pytest.raises(SystemExit) as stopped:
+            main([*arguments, "--subject", name])
+        assert stopped.value.code == 3
+        assert b"expected type:id" in capfdbinary.readouterr().err
+    for wrong in (["--lang", "fr"], ["--what"]):
         with pytest.raises(SystemExit) as stopped:
             main([*arguments, *wrong])
         assert stopped.value.code == 3
+
+
+def test_a_subject_may_be_asked_for_in_another_normal_form(tmp_path):
+    """Some keyboards and file systems give letters and marks apart; the log knows the composed form only."""
+    log = MemoryLog("mandate.example/small", time_us=T0, seed="small")
+    record, _ = log.draft(1, ["person:Jos\u00e9"], T0 + SECOND)
+    log.record(record, T0 + SECOND)
+    log.publish(T0 + 2 * SECOND, T0 // SECOND + 2)
+    Case(log, bundle_of(log, ("person", "Jos\u00e9"))).judge(tmp_path)
+    arguments = [str(tmp_path / "bundle"), "--policy", str(tmp_path / "policy")]
+    for name in ("Jos\u00e9", "Jose\u0301"):
+        assert main([*arguments, "--subject", f"person:{name}"]) == 0
+    assert main([*arguments, "--subject", "person:Jose"]) == 2
 
 
 def test_the_range_proof_of_a_part_is_that_of_the_subject_tree():

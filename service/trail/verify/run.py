@@ -3,10 +3,12 @@
 import argparse
 import stat
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
 
+from service.trail.record import SUBJECT_TYPES, SubjectError, check_subject_id
 from service.trail.verify.lines import LINE_BYTES, Lines
 from service.trail.verify.steps import Check
 from service.trail.verify.trust import MOST_POLICY_BYTES, MOST_STATE_BYTES, Policy, Receipt, State
@@ -94,9 +96,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _subject(text: str) -> tuple[str, str]:
-    kind, colon, name = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError("expected type:id")
+    kind, _, name = unicodedata.normalize("NFC", text).partition(":")
+    try:
+        check_subject_id(name)
+    except SubjectError as error:
+        raise argparse.ArgumentTypeError(f"expected type:id; {error}") from None
+    if kind not in SUBJECT_TYPES:
+        raise argparse.ArgumentTypeError(f"expected type:id, the type one of {', '.join(SUBJECT_TYPES)}")
     return kind, name
 
 

@@ -86,8 +86,8 @@ class Policy:
     def parse(cls, data: bytes) -> "Policy":
         """The policy written so. Raises an undecided E_POLICY fault that names the member at fault."""
         try:
-            value = json.loads(data.decode(), object_pairs_hook=_no_repeats)
-        except (ValueError, RecursionError):
+            value = read_json(data)
+        except ValueError:
             raise _unusable("JSON") from None
         if type(value) is not dict or value.keys() != _POLICY_MEMBERS:
             raise _unusable("members")
@@ -123,6 +123,17 @@ class Policy:
             require_state=value["require_state"],
             min_time_us=value["min_time_us"],
         )
+
+
+def read_json(data: bytes) -> Any:
+    """JSON as an editor or another program may have left it: with a byte order mark, white space, members in any order.
+
+    Only for files whose meaning does not lie in their spelling. Raises ValueError if it is none, or a member stands twice.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_no_repeats)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _unusable(name: str) -> Fault:
@@ -264,13 +275,19 @@ def _is_tree(size: Any, root: Any) -> bool:
 
 
 class Receipt:
-    """A receipt as the caller got it: canonical JSON with a note and the record. Section 4.2."""
+    """A receipt as the caller got it: JSON with a note and the record. Section 4.2.
+
+    What is signed is the note, which names the record by its hash; how the JSON around them is spelled says nothing.
+    """
 
     def __init__(self, data: bytes, policy: Policy) -> None:
-        """Raises E_RECEIPT unless a receipt key of the policy signed it for exactly this record."""
+        """Raises E_RECEIPT unless a receipt key of the policy signed it for exactly this record.
+
+        Undecided are an E_ORIGIN, where it says it is of another log, and an E_POLICY, where the policy has no receipt key.
+        """
         fault = Fault("E_RECEIPT", name="receipt")
         try:
-            value = parse(data.removesuffix(b"\n"))
+            value = read_json(data)
             if (
                 type(value) is not dict
                 or value.keys() != {"kind", "note", "record"}
@@ -279,6 +296,10 @@ class Receipt:
                 raise fault
             note = Note.parse(str(value["note"]))
             self.promise = Promise.parse(note.text)
+            if self.promise.origin != policy.origin:
+                raise Fault("E_ORIGIN", name=self.promise.origin, undecided=True)
+            if not policy.receipt_keys:
+                raise _unusable("receipt_keys")
             body = from_base64(str(value["record"]))
             record = read_record(body)
             signed = signed_by(note, policy.receipt_keys)
@@ -290,6 +311,7 @@ class Receipt:
             promise.ts_us,
             promise.record_hash,
         )
-        if not signed or not same or promise.origin != policy.origin:
+        if not signed or not same:
             raise fault
+        self.record = record
         self.tags = frozenset(map(bytes.fromhex, record["subj"]))

@@ -41,8 +41,8 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "文件或其中的记录所涉主体与应有的不同。",
     ),
     "E_POLICY": (
-        "Your trust file cannot be used, or lacks the tag key for this type of subject.",
-        "您的信任文件无法使用，或缺少此类主体的标签密钥。",
+        "Your trust file cannot be used, or lacks a key that this needs.",
+        "您的信任文件无法使用，或缺少此处所需的密钥。",
     ),
     "E_NOTE": (
         "The signed statement of the log is malformed.",
