@@ -241,10 +241,11 @@ class Audit:
         return first + (f"（{'，'.join(more)}）" if chinese else f" ({', '.join(more)})")
 
     def _rests_on(self) -> Iterator[tuple[str, str]]:
-        pinned = ", ".join(str(key.vkey) for key in self.policy.log_keys)
+        pinned = escaped(", ".join(str(key.vkey) for key in self.policy.log_keys))
+        origin = escaped(self.policy.origin)
         yield (
-            f"Trust root: log {self.policy.origin}; log keys you pinned: {pinned}",
-            f"信任依据：日志 {self.policy.origin}，您信任的日志密钥：{pinned}",
+            f"Trust root: log {origin}; log keys you pinned: {pinned}",
+            f"信任依据：日志 {origin}，您信任的日志密钥：{pinned}",
         )
         size, start = self.replay.size, self.start
         if start:
@@ -260,7 +261,7 @@ class Audit:
 
     def _proved(self) -> Iterator[tuple[str, str]]:
         size, root = max(self.held.items())
-        keys = ", ".join(sorted(self.keys[size]))
+        keys = escaped(", ".join(sorted(self.keys[size])))
         yield (
             f"Entries: each stands where it was put; none is missing, added, moved or altered up to size {size}.",
             f"条目：直至大小 {size}，每个条目都在原来的位置，无缺失、无增添、无移动、无改动。",

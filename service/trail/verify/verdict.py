@@ -308,14 +308,15 @@ def escaped(text: str) -> str:
 
 def trust_said(facts: Facts, *, chinese: bool) -> list[str]:
     """On whom a verdict rests."""
-    pinned = ", ".join(facts.pinned_keys) or "-"
+    # The trust file is somebody else's work: no name in it may move the cursor over the verdict.
+    pinned, origin = escaped(", ".join(facts.pinned_keys)) or "-", escaped(facts.origin) or "-"
     if chinese:
         return [
-            f"信任依据：日志 {facts.origin or '-'}，您信任的日志密钥：{pinned}",
+            f"信任依据：日志 {origin}，您信任的日志密钥：{pinned}",
             f"见证人：您认可 {facts.witnesses_known} 个，至少需要 {facts.quorum} 个",
         ]
     return [
-        f"Trust root: log {facts.origin or '-'}; log keys you pinned: {pinned}",
+        f"Trust root: log {origin}; log keys you pinned: {pinned}",
         f"Witnesses: {facts.witnesses_known} known to you, {facts.quorum} required",
     ]
 
@@ -327,7 +328,7 @@ def _proved(facts: Facts, *, chinese: bool) -> list[str]:
 
 def log_said(facts: Facts) -> list[tuple[str, str]]:
     """What was found of the checkpoint, in English and Chinese."""
-    keys = ", ".join(facts.signed_keys)
+    keys = escaped(", ".join(facts.signed_keys))
     seen = len(facts.witness_times)
     known = facts.witnesses_known
     said = [
@@ -341,8 +342,10 @@ def log_said(facts: Facts) -> list[tuple[str, str]]:
         ),
     ]
     said += [
-        (f"  {name} saw it at {moment(time * 1_000_000)}", f"  {name} 于 {moment(time * 1_000_000)} 见到")
-        for name, time in sorted(facts.witness_times.items())
+        (f"  {name} saw it at {at}", f"  {name} 于 {at} 见到")
+        for name, at in (
+            (escaped(one), moment(time * 1_000_000)) for one, time in sorted(facts.witness_times.items())
+        )
     ]
     if facts.compared_size is not None:
         said.append(
