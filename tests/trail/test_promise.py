@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.trail.merkle import prove_inclusion
-from service.trail.note import to_base64
+from service.trail.note import Note, to_base64
 from service.trail.record import canonical
 from tests.served import mandate
 from tests.trail.memory import SECOND, T0, MemoryLog, bundle_of
@@ -133,7 +133,14 @@ def test_a_receipt_is_judged_by_the_trust_file_of_its_own_log_only(desk: Desk) -
         code, said = desk.judge(*against)
         assert (code, said[:18]) == (3, "UNDECIDED E_ORIGIN")
         assert "(mandate.example/promise)" in said.splitlines()[0]
-    desk.policy = LOG.policy(receipt_keys=[])
+    # By a key of this log it is no receipt of another.
+    note = Note.parse(json.loads(LOG.receipt(1))["note"])
+    text = note.text.replace(LOG.origin, "mandate.example/other")
+    signed = str(Note(text, (LOG.receipt_key.sign(text),)))
+    desk.policy, desk.receipt = LOG.policy(), canonical(json.loads(desk.receipt) | {"note": signed})
+    code, said = desk.judge("--proof", desk.proof)
+    assert (code, said[:18]) == (2, "REJECTED E_RECEIPT")
+    desk.policy, desk.receipt = LOG.policy(receipt_keys=[]), LOG.receipt(1)
     code, said = desk.judge("--proof", desk.proof)
     assert (code, said[:18]) == (3, "UNDECIDED E_POLICY")
     assert said.splitlines()[0].endswith("(receipt_keys)")

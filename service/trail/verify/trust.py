@@ -283,7 +283,7 @@ class Receipt:
     def __init__(self, data: bytes, policy: Policy) -> None:
         """Raises E_RECEIPT unless a receipt key of the policy signed it for exactly this record.
 
-        Undecided are an E_ORIGIN, where it says it is of another log, and an E_POLICY, where the policy has no receipt key.
+        Undecided are an E_ORIGIN, where another log made it, and an E_POLICY, where the policy has no receipt key.
         """
         fault = Fault("E_RECEIPT", name="receipt")
         try:
@@ -296,13 +296,14 @@ class Receipt:
                 raise fault
             note = Note.parse(str(value["note"]))
             self.promise = Promise.parse(note.text)
-            if self.promise.origin != policy.origin:
+            signed = signed_by(note, policy.receipt_keys)
+            of_log = self.promise.origin == policy.origin
+            if not signed and not of_log:
                 raise Fault("E_ORIGIN", name=self.promise.origin, undecided=True)
             if not policy.receipt_keys:
                 raise _unusable("receipt_keys")
             body = from_base64(str(value["record"]))
             record = read_record(body)
-            signed = signed_by(note, policy.receipt_keys)
         except (NoteError, ValueError):
             raise fault from None
         promise = self.promise
@@ -311,7 +312,7 @@ class Receipt:
             promise.ts_us,
             promise.record_hash,
         )
-        if not signed or not same:
+        if not signed or not same or not of_log:
             raise fault
         self.record = record
         self.tags = frozenset(map(bytes.fromhex, record["subj"]))
