@@ -208,7 +208,8 @@ Change = Callable[[list[bytes]], list[bytes]]
             2,
         ),
         (lambda entries: entries[:-1], "UNDECIDED E_TRUNCATED", 3),
-        (lambda entries: [*entries, b"x"], "REJECTED E_ENTRY", 2),
+        (lambda entries: [*entries, b"x"], None, 0),
+        (lambda entries: [*entries[:-1], b"x"], "REJECTED E_ENTRY", 2),
     ],
 )
 def test_a_file_of_entries_is_judged_without_the_service(

@@ -11,8 +11,9 @@ from service.commands import UNJUDGED, CommandError, Judging, one_line_errors
 from service.commands.client import opened
 from service.commands.replay import trusted
 from service.trail.note import Checkpoint, Note, NoteError
-from service.trail.promise import Judgement
-from service.trail.verify import Fault, verify_bundle
+from service.trail.promise import Judgement, hold_to
+from service.trail.verify import Fault, Verdict, verify_bundle
+from service.trail.verify.verdict import REJECTED, UNDECIDED
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _PROOF_BYTES = 1 << 20
@@ -29,7 +30,9 @@ def commands() -> None:
 @click.option("--bundle", type=_FILE, help="A bundle of one of its subjects that should hold the record.")
 @click.option("--proof", type=_FILE, help="The answer of GET /v1/records/ID/inclusion.")
 @click.option("--fetch", is_flag=True, help="Ask the service for that answer, with the key of whoever acted.")
-@click.option("--checkpoint", type=_FILE, help="One you got elsewhere: the proof must be of that very log.")
+@click.option(
+    "--checkpoint", type=_FILE, help="One you got elsewhere: proof or bundle must be of that very log."
+)
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language.")
 @click.pass_obj
 def verify(
@@ -37,6 +40,7 @@ def verify(
     receipt: Path,
     policy: Path,
     bundle: Path | None,
+    checkpoint: Path | None,
     lang: str,
     **against: Any,
 ) -> None:
@@ -46,31 +50,46 @@ def verify(
     genuine and was kept, 2 it is false or was broken, 3 it could not be judged: without proof a receipt is only a promise.
     """
     with one_line_errors(UNJUDGED):
+        if (bundle is not None) + (against["proof"] is not None) + against["fetch"] > 1:
+            raise CommandError(
+                "a receipt is held against one thing: give one of --bundle, --proof and --fetch"
+            )
         if bundle is not None:
-            verdict = verify_bundle(bundle, policy=policy, receipt=receipt)
+            seen = None if checkpoint is None else _checkpoint(checkpoint, trusted(policy).origin)
+            verdict = _held(verify_bundle(bundle, policy=policy, receipt=receipt), seen)
             click.echo(verdict.text(lang), nl=False)
             raise SystemExit(verdict.exit_code)
         judged = Judgement(trusted(policy))
         try:
-            _judge(judged, _read(receipt), where, **against)
+            seen = None if checkpoint is None else _checkpoint(checkpoint, judged.policy.origin)
+            _judge(judged, _read(receipt), where, seen, **against)
         except Fault as fault:
             judged.fault = fault
         click.echo(judged.text(lang), nl=False)
         raise SystemExit(judged.exit_code)
 
 
+def _held(verdict: Verdict, seen: Checkpoint | None) -> Verdict:
+    """The verdict on a bundle, held against a checkpoint too: what is accepted must be of that very log."""
+    if verdict.fault is None and seen is not None:
+        try:
+            hold_to(seen, verdict.facts.size, verdict.facts.root)
+        except Fault as fault:
+            return Verdict(UNDECIDED if fault.undecided else REJECTED, verdict.facts, fault)
+    return verdict
+
+
 def _judge(
     judged: Judgement,
     data: bytes,
     where: tuple[str, Path | None],
+    seen: Checkpoint | None,
     *,
     proof: Path | None,
     fetch: bool,
-    checkpoint: Path | None,
 ) -> None:
     """Raises Fault, CommandError."""
     receipt = judged.receipt(data)
-    seen = None if checkpoint is None else _checkpoint(checkpoint)
     if proof is not None:
         shown = _read(proof)
     elif fetch:
@@ -82,11 +101,14 @@ def _judge(
     judged.kept(receipt, shown, seen)
 
 
-def _checkpoint(path: Path) -> Checkpoint:
+def _checkpoint(path: Path, origin: str) -> Checkpoint:
     try:
-        return Checkpoint.parse(Note.parse(_read(path).decode("utf-8", "replace")).text)
+        seen = Checkpoint.parse(Note.parse(_read(path).decode("utf-8", "replace")).text)
     except NoteError as error:
         raise CommandError(f"{path} is no checkpoint: {error}") from None
+    if seen.origin != origin:
+        raise CommandError(f"{path} is a checkpoint of the log {seen.origin}, not of {origin}")
+    return seen
 
 
 def _read(path: Path) -> bytes:

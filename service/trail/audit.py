@@ -80,6 +80,8 @@ class Audit:
     fault: Fault | None = None
     reason: str = ""
     state: Path | None = None
+    goes_on: bool = False
+    """Whether a file of entries goes on after the largest checkpoint."""
 
     def __post_init__(self) -> None:
         self.replay = Replay(self.policy.origin, self.policy.log_keys)
@@ -118,6 +120,7 @@ class Audit:
     def run(self, entries: Iterable[bytes]) -> Iterator[int]:
         """Replay the entries, hold every checkpoint against them at its size; yields how far it is, entry by entry.
 
+        What follows the largest checkpoint nobody signed: it is not replayed, for the state would then accuse the log of it.
         Raises Fault at the first difference, or where something is missing that the verdict needs.
         """
         due: dict[int, list[str]] = {}
@@ -134,7 +137,8 @@ class Audit:
             self.reason = f"a checkpoint is of {min(due)} entries, the state of {self.start}"
             raise Fault("E_STATE", undecided=True)
         self._hold(due.pop(self.start, ()))
-        for data in entries:
+        rest = iter(entries)
+        while due and (data := next(rest, None)) is not None:
             index = int.from_bytes(data[_INDEX], "big")
             if index < self.start and self.newest is None:
                 continue
@@ -151,6 +155,14 @@ class Audit:
         if due:
             self.reason = f"{self.replay.size} entries, a checkpoint of {min(due)}"
             raise Fault("E_ROLLBACK") if self.newest is not None else Fault("E_TRUNCATED", undecided=True)
+        # The service was asked for no more than this.
+        self.goes_on = self.newest is None and self._more(rest)
+
+    def _more(self, rest: Iterable[bytes]) -> bool:
+        try:
+            return any(int.from_bytes(data[_INDEX], "big") >= self.start for data in rest)
+        except ValueError:
+            return True
 
     def _hold(self, notes: Iterable[str]) -> None:
         """Hold checkpoints of the present size against the entries. Raises Fault."""
@@ -229,10 +241,11 @@ class Audit:
         return first + (f"（{'，'.join(more)}）" if chinese else f" ({', '.join(more)})")
 
     def _rests_on(self) -> Iterator[tuple[str, str]]:
-        pinned = ", ".join(str(key.vkey) for key in self.policy.log_keys)
+        pinned = escaped(", ".join(str(key.vkey) for key in self.policy.log_keys))
+        origin = escaped(self.policy.origin)
         yield (
-            f"Trust root: log {self.policy.origin}; log keys you pinned: {pinned}",
-            f"信任依据：日志 {self.policy.origin}，您信任的日志密钥：{pinned}",
+            f"Trust root: log {origin}; log keys you pinned: {pinned}",
+            f"信任依据：日志 {origin}，您信任的日志密钥：{pinned}",
         )
         size, start = self.replay.size, self.start
         if start:
@@ -248,15 +261,15 @@ class Audit:
 
     def _proved(self) -> Iterator[tuple[str, str]]:
         size, root = max(self.held.items())
-        keys = ", ".join(sorted(self.keys[size]))
+        keys = escaped(", ".join(sorted(self.keys[size])))
         yield (
             f"Entries: each stands where it was put; none is missing, added, moved or altered up to size {size}.",
             f"条目：直至大小 {size}，每个条目都在原来的位置，无缺失、无增添、无移动、无改动。",
         )
-        if (end := self.replay.size) > size:
+        if self.goes_on:
             yield (
-                f"Not covered: entries {size} to {end - 1}, which follow the largest checkpoint.",
-                f"不在证明之列：最大检查点之后的条目 {size} 至 {end - 1}。",
+                f"Not covered: what follows the largest checkpoint, from entry {size} on.",
+                f"不在证明之列：最大检查点之后的内容，即条目 {size} 及其后。",
             )
         yield (
             f"Subjects: {self.replay.subjects}; the list of all of them follows from the entries, each trail being whole.",

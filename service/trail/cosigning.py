@@ -74,6 +74,10 @@ def witnesses_of(settings: Settings) -> list[Witness]:
             raise SettingsError(
                 f"witnesses: {line!r} does not fit: {fault}; write one a line, `URL VKEY`, as `mandate witness` prints it"
             ) from None
+    if len({one.vkey.public for one in found}) != len(found):
+        raise SettingsError(
+            "witnesses: one key stands twice, so two of them are one witness; ask each for its own"
+        )
     if len({one.vkey.name for one in found}) != len(found) or len(found) > MOST_WITNESSES:
         raise SettingsError(f"witnesses: names must differ, and {MOST_WITNESSES} is the most there can be")
     return found

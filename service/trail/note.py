@@ -29,6 +29,20 @@ _SIGNATURE_BYTES: Final = 64
 _TIME_BYTES: Final = 8
 _SMALLEST_TREE: Final = 2
 
+_SMALL_ORDER: Final = frozenset(
+    bytes.fromhex(one)
+    for one in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
+"""The public keys of small order, with their highest bit off: anybody can sign by them."""
+
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,15}")
 _NOT_IN_NOTES = re.compile("[\x00-\x09\x0b-\x1f]")
 _KEY_TEXT = re.compile(r"([^+]+)\+([0-9a-f]{8})\+(.+)")
@@ -97,8 +111,8 @@ class Vkey:
     def parse(cls, text: str, kind: int) -> "Vkey":
         """The key written as `<name>+<key id>+<base64>`.
 
-        Raises NoteError for another form, another signature type than `kind`, or a key id that is not its
-        own.
+        Raises NoteError for another form, another signature type than `kind`, a key id that is not its
+        own, or a key by which anybody can sign.
         """
         parts = _KEY_TEXT.fullmatch(text)
         if not parts:
@@ -113,6 +127,8 @@ class Vkey:
             raise NoteError("a verifier key of the wrong type")
         if key.key_id.hex() != parts[2]:
             raise NoteError("the key id of a verifier key is not its own")
+        if key.public[:-1] + bytes((key.public[-1] & 0x7F,)) in _SMALL_ORDER:
+            raise NoteError("a verifier key by which anybody can sign")
         return key
 
 

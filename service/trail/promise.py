@@ -10,9 +10,8 @@ from typing import Any
 from service.trail.entry import EntryError, RecordEntry, decode
 from service.trail.merkle import ProofError, leaf, root_of_inclusion
 from service.trail.note import Checkpoint, from_base64
-from service.trail.record import ProfileError, parse, read_record
 from service.trail.verify.opening import judge_checkpoint
-from service.trail.verify.trust import Policy, Receipt
+from service.trail.verify.trust import Policy, Receipt, read_json
 from service.trail.verify.verdict import (
     ACCEPTED,
     EXIT_CODES,
@@ -60,10 +59,12 @@ class Judgement:
         return EXIT_CODES[self.outcome]
 
     def receipt(self, data: bytes) -> Receipt:
-        """Read a receipt. Raises Fault `E_RECEIPT` unless a receipt key of the policy signed it for this very record."""
+        """Read a receipt. Raises Fault `E_RECEIPT` unless a receipt key of the policy signed it for this very record.
+
+        Undecided are an `E_ORIGIN` and an `E_POLICY`, as of `Receipt`.
+        """
         receipt = Receipt(data, self.policy)
-        record = read_record(from_base64(str(parse(data.removesuffix(b"\n"))["record"])))
-        promise = receipt.promise
+        record, promise = receipt.record, receipt.promise
         if promise.mmd_us > self.policy.mmd_us:
             raise Fault("E_RECEIPT", name="mmd_us")
         by = f"{record['by']['kind']} ({record['by']['standing'] or '-'})"
@@ -82,14 +83,14 @@ class Judgement:
         return receipt
 
     def kept(self, receipt: Receipt, proof: bytes, seen: Checkpoint | None) -> None:
-        """Hold a receipt against an inclusion proof, and that against the checkpoint `seen` elsewhere. Raises Fault."""
+        """Hold a receipt against an inclusion proof, and that against the checkpoint `seen` elsewhere.
+
+        Raises Fault; an undecided `E_RECEIPT` where the proof is good, but of another record.
+        """
         value = _read(proof)
         checkpoint = judge_checkpoint(value["note"], self.policy, self.facts, origin=self.policy.origin)
         if seen is not None:
-            if seen.size != checkpoint.size:
-                raise Fault("E_CHECKPOINT", name=f"{checkpoint.size}, not {seen.size}", undecided=True)
-            if seen.root != checkpoint.root:
-                raise Fault("E_FORK")
+            hold_to(seen, checkpoint.size, checkpoint.root)
         index, promise = value["index"], receipt.promise
         try:
             data = from_base64(value["entry"])
@@ -98,10 +99,6 @@ class Judgement:
             raise Fault("E_ENTRY", index=index) from None
         if entry.index != index or index >= checkpoint.size:
             raise Fault("E_INDEX", index=index)
-        if not isinstance(entry, RecordEntry) or entry.record_hash != promise.record_hash:
-            raise Fault("E_RECORD", index=index)
-        if frozenset(entry.tags) != receipt.tags:
-            raise Fault("E_SUBJECT", index=index)
         try:
             path = [from_base64(one, 32) for one in value["hashes"]]
             root = root_of_inclusion(index, checkpoint.size, leaf(data), path)
@@ -109,6 +106,10 @@ class Judgement:
             raise Fault("E_INCLUSION", index=index) from None
         if root != checkpoint.root:
             raise Fault("E_INCLUSION", index=index)
+        if not isinstance(entry, RecordEntry) or entry.record_hash != promise.record_hash:
+            raise Fault("E_RECEIPT", index=index, undecided=True)
+        if frozenset(entry.tags) != receipt.tags:
+            raise Fault("E_SUBJECT", index=index)
         if entry.time_us - promise.ts_us > promise.mmd_us:
             raise Fault("E_BACKDATED", index=index)
         self.found = [
@@ -134,11 +135,22 @@ class Judgement:
         return "\n".join([first, *trust_said(self.facts, chinese=chinese), *said]) + "\n"
 
 
+def hold_to(seen: Checkpoint, size: int, root: bytes) -> None:
+    """Compare the size and root that a proof rests on with the checkpoint `seen` elsewhere, of the same log.
+
+    Raises Fault `E_FORK`, and an undecided `E_CHECKPOINT` where the sizes differ.
+    """
+    if seen.size != size:
+        raise Fault("E_CHECKPOINT", name=f"{size}, not {seen.size}", undecided=True)
+    if seen.root != root:
+        raise Fault("E_FORK")
+
+
 def _read(proof: bytes) -> dict[str, Any]:
     """An inclusion proof. Raises Fault `E_FORMAT`."""
     try:
-        value: Any = parse(proof.removesuffix(b"\n"))
-    except ProfileError:
+        value: Any = read_json(proof)
+    except ValueError:
         raise Fault("E_FORMAT") from None
     if type(value) is not dict or value.keys() != _MEMBERS or value["kind"] != "inclusion":
         raise Fault("E_FORMAT")

@@ -31,9 +31,12 @@ from service.trail.merkle import HASH_BYTES, Frontier, MapTree, leaf
 from service.trail.note import Checkpoint, KeyChange, Note, NoteError, SignatureError, signed_by
 from service.trail.verify.trust import LogKey
 
-MAGIC: Final = b"mandate-replay/1\n"
+MAGIC: Final = b"mandate-replay/2\n"
+_WITHOUT_ORIGIN: Final = b"mandate-replay/1\n"
+"""The state of an earlier version, which did not say of which log it is."""
 
 _HEAD = Struct(">QBQ")
+_ORIGIN = Struct(">H")
 _SUBJECT = Struct(">32sQ")
 _LENGTH = Struct(">I")
 
@@ -237,7 +240,8 @@ class Replay:
             digest.update(data)
             file.write(data)
 
-        put(MAGIC)
+        origin = self.origin.encode()
+        put(MAGIC + _ORIGIN.pack(len(origin)) + origin)
         flags = self._bits << 1 | self._last_is_map
         put(_HEAD.pack(self._last_time, flags, len(self._subjects)) + self._log.serialise())
         for tag, subject in self._subjects.items():
@@ -245,7 +249,7 @@ class Replay:
         file.write(digest.digest())
 
     def load(self, file: BinaryIO) -> None:
-        """Go on from what `save` wrote. Raises ValueError if it was cut off or altered."""
+        """Go on from what `save` wrote. Raises ValueError if it was cut off or altered, or is of another log."""
         digest = sha256()
 
         def get(length: int) -> bytes:
@@ -255,8 +259,14 @@ class Replay:
             digest.update(data)
             return data
 
-        if get(len(MAGIC)) != MAGIC:
+        magic = get(len(MAGIC))
+        if magic == _WITHOUT_ORIGIN:
+            raise ValueError("the state is of an earlier version and does not say of which log: begin anew")
+        if magic != MAGIC:
             raise ValueError("not the state of a replay")
+        origin = get(*_ORIGIN.unpack(get(_ORIGIN.size))).decode()
+        if origin != self.origin:
+            raise ValueError(f"the state is of the log {origin}")
         self._last_time, flags, count = _HEAD.unpack(get(_HEAD.size))
         self._bits, self._last_is_map = flags >> 1, bool(flags & 1)
         (size,) = Struct(">Q").unpack(get(8))

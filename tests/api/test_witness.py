@@ -320,25 +320,34 @@ async def test_the_service_may_not_change_what_witnesses_signed(house: House) ->
 
 VKEY = STRANGER.vkey
 LOG_VKEY = Signer("w", bytes(32)).vkey
+NAMESAKE = Signer(VKEY.name, bytes([1]) * 32, COSIGNATURE).vkey
+TWIN = Signer("w.example/2", bytes(32), COSIGNATURE).vkey
 
 
 @pytest.mark.parametrize(
     "lines",
-    ["http://w", f"w {VKEY}", f"http://w {LOG_VKEY}", f"http://w {VKEY}\nhttp://v {VKEY}", f"ftp://w {VKEY}"],
+    [
+        "http://w",
+        f"w {VKEY}",
+        f"http://w {LOG_VKEY}",
+        f"http://w {VKEY}\nhttp://v {NAMESAKE}",
+        f"http://w {VKEY}\nhttp://v {TWIN}",
+        f"ftp://w {VKEY}",
+    ],
 )
 def test_a_bad_list_of_witnesses_stops_the_start(lines: str) -> None:
-    """A line that is no URL and witness key, or a name that stands twice, is named with the cure."""
+    """A line that is no URL and witness key, or a name or key that stands twice, is named with the cure."""
     with pytest.raises(SettingsError, match="witnesses"):
         witnesses_of(Settings(witnesses=lines))
 
 
 def test_the_quorum_is_more_than_half_of_those_with_a_network() -> None:
     """Unless set, readers are asked to demand more than half of the witnesses that can sign at once; more than all stops the start."""
-    lines = [f"http://w{n} {Signer(f'w{n}', bytes(32), COSIGNATURE).vkey}" for n in range(4)]
+    lines = [f"http://w{n} {Signer(f'w{n}', bytes([n]) * 32, COSIGNATURE).vkey}" for n in range(1, 5)]
     found = {n: Settings(witnesses="\n".join(lines[:n])) for n in range(5)}
     assert [quorum_of(one, witnesses_of(one)) for one in found.values()] == [0, 1, 2, 2, 3]
     carried = Settings(witnesses=f"{lines[0]}\n- {VKEY}\n")
-    assert [one.url for one in witnesses_of(carried)] == ["http://w0", None]
+    assert [one.url for one in witnesses_of(carried)] == ["http://w1", None]
     assert quorum_of(carried, witnesses_of(carried)) == 1
     assert quorum_of(Settings(witnesses=lines[0], witness_quorum=1), witnesses_of(found[1])) == 1
     with pytest.raises(SettingsError, match="witness_quorum: 9 cannot sign where witnesses names 1"):

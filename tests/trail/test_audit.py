@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from service.trail.entry import encode_record
 from service.trail.note import Note
 from service.trail.replay import write_stream
 from tests.served import mandate
@@ -19,10 +20,10 @@ class Case:
 
     def __init__(self, folder: Path) -> None:
         self.log = MemoryLog("mandate.example/audit", time_us=T0, seed="audit")
-        self._act(1)
+        self.act(1)
         self.seen = self.log.publish(T0 + SECOND, T0 // SECOND + 1)
         self.kept = self.log.checkpoint
-        self._act(2)
+        self.act(2)
         self.size = self.log.publish(T0 + 2 * SECOND)
         self.unseen = self.log.checkpoint
         text = Note.parse(self.unseen).text
@@ -30,7 +31,7 @@ class Case:
         self.entries = b"".join(write_stream(self.log.entries))
         self._folder = folder
 
-    def _act(self, number: int) -> None:
+    def act(self, number: int) -> None:
         record, opened = self.log.draft(number, ["group:g1", "person:Ann"], T0 + number * SECOND)
         self.log.record(record, T0 + number * SECOND, opened)
 
@@ -89,7 +90,53 @@ def test_a_verdict_speaks_up_to_the_size_that_witnesses_signed(case: Case) -> No
     code, lines = case.of_file(case.kept)
     assert (code, lines[0]) == (0, "ACCEPTED")
     assert f"Witnesses: 1 of 1 signed up to size {case.seen} (quorum 1)" in lines
-    assert any(f"Not covered: entries {case.seen} to {case.size - 1}" in one for one in lines)
+    assert f"Not covered: what follows the largest checkpoint, from entry {case.seen} on." in lines
+
+
+def test_a_state_is_gone_on_from_with_its_own_log_only(case: Case, tmp_path: Path) -> None:
+    """The log that follows an ended one is not accused of what the ended one held: there is no verdict, and it says why."""
+    state = tmp_path / "state"
+    args = ("--checkpoint", case.file("kept", case.cosigned), "--state", str(state))
+    assert case.replay(case.file("entries", case.entries), *args)[0] == 0
+    kept = state.read_bytes()
+    case.log = MemoryLog("mandate.example/audit/2", time_us=T0, seed="audit")
+    case.act(1)
+    case.log.publish(T0 + SECOND, T0 // SECOND + 1)
+    entries = case.file("entries", b"".join(write_stream(case.log.entries)))
+    args = ("--checkpoint", case.file("kept", case.log.checkpoint), "--state", str(state))
+    code, lines = case.replay(entries, *args)
+    assert (code, lines[0][:17]) == (3, "UNDECIDED E_STATE")
+    assert lines[0].endswith("(the state is of the log mandate.example/audit)")
+    assert state.read_bytes() == kept
+    state.write_bytes(kept.replace(b"replay/2", b"replay/1"))
+    code, lines = case.replay(entries, *args)
+    assert (code, lines[0][:17], lines[0].endswith("begin anew)")) == (3, "UNDECIDED E_STATE", True)
+    state.unlink()
+    assert case.replay(entries, *args)[0] == 0
+
+
+@pytest.mark.parametrize("tail", ["forged", "junk", "cut"])
+def test_what_nobody_signed_is_neither_told_of_nor_kept(case: Case, tmp_path: Path, tail: str) -> None:
+    """What somebody put behind the largest checkpoint counts no subject, and the next replay does not accuse the log of it."""
+    forged = encode_record(case.size, T0 + 9 * SECOND, bytes(32), [(bytes(32), 0)])
+    more = {"forged": b"".join(write_stream([forged])), "junk": b"\0\0\0\x09" + b"\xff" * 9, "cut": b"\0"}[
+        tail
+    ]
+    state = tmp_path / "state"
+    args = ("--checkpoint", case.file("kept", case.cosigned), "--state", str(state))
+    for _ in range(2):
+        code, lines = case.replay(case.file("entries", case.entries + more), *args)
+        assert (code, lines[0]) == (0, "ACCEPTED")
+        assert any(one.startswith("Subjects: 2;") for one in lines)
+        assert f"Not covered: what follows the largest checkpoint, from entry {case.size} on." in lines
+    case.act(3)
+    size = case.log.publish(T0 + 3 * SECOND, T0 // SECOND + 3)
+    entries = case.file("entries", b"".join(write_stream(case.log.entries)))
+    args = ("--checkpoint", case.file("kept", case.log.checkpoint), "--state", str(state))
+    code, lines = case.replay(entries, *args)
+    assert (code, lines[0]) == (0, "ACCEPTED")
+    assert any(one.startswith(f"Replayed: entries {case.size} to {size - 1},") for one in lines)
+    assert not [one for one in lines if "Not covered" in one]
 
 
 def test_file_names_that_are_no_utf_8_are_shown_escaped(case: Case, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.trail.note import (
+    _SMALL_ORDER,
     COSIGNATURE,
     ED25519,
     Checkpoint,
@@ -12,6 +13,7 @@ from service.trail.note import (
     Note,
     NoteError,
     Promise,
+    Signature,
     SignatureError,
     Signer,
     Vkey,
@@ -43,6 +45,28 @@ def test_a_key_is_known_by_its_own_key_id_only(vectors):
         else:
             with pytest.raises(NoteError):
                 Vkey.parse(case["vkey"], ED25519)
+
+
+@pytest.mark.parametrize("start", ["00", "01", "26e8958f", "c7176a70", "ecff", "edff", "eeff"])
+@pytest.mark.parametrize("sign", [0, 0x80])
+def test_a_key_by_which_anybody_can_sign_is_none(start, sign):
+    """The few keys of small order are refused, as they are and with their sign turned: for them signatures can be made up."""
+    (public,) = (one for one in _SMALL_ORDER if one.hex().startswith(start))
+    key = Vkey("weak.example", ED25519, public[:-1] + bytes([public[-1] | sign]))
+    # R is the neutral point and S is 0: no private key had a part in it.
+    made_up = bytes([1]) + bytes(63)
+    texts = [f"{number}\n" for number in range(64)]
+    made = [Note(text, (Signature(key.name, key.key_id, made_up),)) for text in texts]
+    assert any(verifies(note, key) for note in made)
+    with pytest.raises(NoteError, match="anybody"):
+        Vkey.parse(str(key), ED25519)
+
+
+def verifies(note, key):
+    try:
+        return bool(signed_by(note, [key]))
+    except NoteError:
+        return False
 
 
 def test_a_cosigned_checkpoint_of_others_is_read(vectors):

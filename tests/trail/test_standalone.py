@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from service.trail import standalone
+from service.trail.note import COSIGNATURE, Signer
 from service.trail.standalone import JoinError, build, source
-from tests.trail.memory import EXAMPLE
+from tests.trail.memory import EXAMPLE, SECOND, T0, MemoryLog, bundle_of, digest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRELUDE = """
@@ -99,6 +101,59 @@ def test_a_file_name_that_is_no_utf_8_is_shown_escaped(
         assert (done.returncode, done.stderr) == (3, "")
         assert done.stdout.splitlines()[0].startswith("UNDECIDED ")
         assert done.stdout.splitlines()[0].endswith(words)
+
+
+def shell(verifier: Path, arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """The verifier as a shell runs it, with what the shell does to its output."""
+    command = ["sh", "-c", f'"$0" "$1" {arguments}', sys.executable, str(verifier)]
+    return subprocess.run(command, capture_output=True, check=False, cwd=EXAMPLE, env=env)
+
+
+def test_its_help_is_for_every_terminal(verifier: Path) -> None:
+    """What a terminal that is not UTF-8 cannot show is escaped there, and the rest can be read."""
+    for encoding in ("ascii", "cp1252", "latin-1", "utf-8:strict"):
+        done = shell(verifier, "--help", PYTHONIOENCODING=encoding)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"Check an evidence bundle offline." in done.stdout
+        assert ("核验" in done.stdout.decode("utf-8", "replace")) == encoding.startswith("utf-8")
+
+
+@pytest.mark.parametrize("where", [">&-", ">/dev/full"])
+def test_a_verdict_that_cannot_be_written_is_none(verifier: Path, where: str) -> None:
+    """Exit code 3 and one line say so, whatever the verdict: nobody has read it."""
+    assert shell(verifier, "group-g1.bundle --policy trust.json").returncode == 0
+    done = shell(verifier, f"group-g1.bundle --policy trust.json {where}")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr.startswith(b"verify: the verdict cannot be written: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "code"),
+    [
+        # No note may hold an escape, so there is nothing of this log to accept, but the trust file is told of.
+        ("x\x1b[1A\x1b[2KACCEPTED", "x\\x1b[1A\\x1b[2KACCEPTED", 2),
+        ("x\x9b1A\u202eACCEPTED", "x\\x9b1A\\u202eACCEPTED", 0),
+    ],
+)
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_no_name_in_a_trust_file_moves_the_cursor(
+    verifier: Path, tmp_path: Path, name: str, said: str, code: int, lang: str
+) -> None:
+    """The names of log, keys and witnesses are somebody else's: control characters in them are shown escaped."""
+    log = MemoryLog(name, time_us=T0, seed="names")
+    log.witness = Signer(name, digest("names witness"), COSIGNATURE)
+    record, _ = log.draft(1, ["group:g1"], T0 + SECOND)
+    log.record(record, T0 + SECOND)
+    log.publish(T0 + 2 * SECOND, T0 // SECOND + 2)
+    (tmp_path / "bundle").write_bytes(bundle_of(log))
+    (tmp_path / "trust").write_text(json.dumps(log.policy()))
+    done = shell(verifier, f"'{tmp_path}/bundle' --policy '{tmp_path}/trust' --lang {lang}")
+    assert done.returncode == code
+    lines = done.stdout.decode()
+    assert all(one.isprintable() for one in lines.splitlines())
+    # Origin and key of the trust file; and, where accepted, the key that signed and the witness.
+    assert lines.count(said) == (2 if code else 4)
 
 
 def test_without_cryptography_it_says_what_to_install(verifier: Path, tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ import pytest
 from service.trail import entry as entries
 from service.trail.bundle import Shown
 from service.trail.merkle import Tree, prove_range
-from service.trail.note import ED25519, Checkpoint, KeyChange, Note, Signer, from_base64, to_base64
+from service.trail.note import (
+    COSIGNATURE,
+    ED25519,
+    Checkpoint,
+    KeyChange,
+    Note,
+    Signer,
+    from_base64,
+    to_base64,
+)
 from service.trail.record import canonical
 from service.trail.verify import Verdict, main, run, verify_bundle
 from service.trail.verify.verdict import CODES
@@ -330,6 +339,40 @@ def promised(**options: Any) -> Case:
     return case
 
 
+def _retired_promise(*subjects: str, delay_us: int = 1000) -> Case:
+    """A receipt for record 1, which was logged so late and under these subjects, and whose body is gone."""
+    log = MemoryLog("mandate.example/small", time_us=T0, map_bits=1, seed="small")
+    record, _ = log.draft(1, ["group:g1", "person:Ann"], T0 + SECOND)
+    index = log.record(record, T0 + SECOND + delay_us, tags=log.tags(*subjects))
+    receipt = log.receipt(index)
+    p = {"from_index": index, "to_index": index + 1}
+    retiring, _ = log.draft(2, ["staff:s1"], T0 + 40 * SECOND, act="record.retire", p=p)
+    log.record(retiring, T0 + 40 * SECOND)
+    log.shown[index] = Shown(index, log.shown[index].entry, None, gone=retiring["id"])
+    log.publish(T0 + 60 * SECOND, T0 // SECOND + 60)
+    return Case(log, bundle_of(log), receipt=receipt)
+
+
+def _late_promise() -> Case:
+    """A receipt for a record so late that it breaks the promise, though the reader would bear it."""
+    case = small_log(before(1, delay_us=10_000_001), policy={"mmd_us": 60 * SECOND})
+    case.receipt = case.log.receipt(1)
+    return case
+
+
+def _trusting_another_receipt_key() -> dict[str, Any]:
+    return {"receipt_keys": [str(Signer("mandate.example/small/receipt", digest("other")).vkey)]}
+
+
+def _witnessed_by(seed: str) -> dict[str, Any]:
+    return {"witnesses": [str(Signer("other.example", digest(seed), COSIGNATURE).vkey)]}
+
+
+def _two_names() -> dict[str, Any]:
+    other = _witnessed_by("full witness")["witnesses"]
+    return {"witnesses": [str(FULL.witness.vkey), *other], "quorum": 2}
+
+
 def too_long() -> Case:
     return changed("checkpoint", note="x" * 1_048_576)
 
@@ -587,6 +630,9 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_SUBJECT", "a record of another", _record_of_another),
     ("E_POLICY", "no tag key", lambda: honest(policy={"tag_keys": {}})),
     ("E_POLICY", "a quorum nobody can reach", lambda: honest(policy={"quorum": 2})),
+    ("E_POLICY", "a witness under two names", lambda: honest(policy=_two_names())),
+    ("E_POLICY", "the log's own key as witness", lambda: honest(policy=_witnessed_by("full log"))),
+    ("E_POLICY", "the receipt key as witness", lambda: honest(policy=_witnessed_by("full receipt"))),
     ("E_POLICY", "an unknown member", lambda: honest(policy={"more": 1})),
     ("E_POLICY", "a log key of another name", lambda: honest(policy={"origin": "other.example"})),
     ("E_NOTE", "no signatures", lambda: changed("checkpoint", note="x\n")),
@@ -695,6 +741,16 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
     ("E_REDACTION", "it is about others", deletion_by_another),
     ("E_REDACTION", "it erases another", lambda: deletion_by_another(act="person.erase", p={})),
     ("E_REDACTION", "it erases another of the same group", lambda: erasure_of_another("person:Bob")),
+    (
+        "E_REDACTION",
+        "it does not say whom of several it erases",
+        lambda: deletion(act="person.erase", p={}),
+    ),
+    (
+        "E_REDACTION",
+        "it says so in no form that is one",
+        lambda: deletion(act="person.erase", p={"who": {"actor": 0}}),
+    ),
     ("E_REDACTION", "it is not shown", _unshown_deletion),
     ("E_REDACTION", "it retires others", lambda: retirement(p={"from_index": 2, "to_index": 3})),
     ("E_REDACTION", "it retires nothing", lambda: retirement(act="person.erase", p={})),
@@ -712,8 +768,16 @@ CASES: list[tuple[str, str, Callable[[], Case]]] = [
         lambda: tampered(lambda lines: find(lines, "nodes")["hashes"].__setitem__(0, "x")),
     ),
     ("E_INCLUSION", "a notice changed", _changed_notice),
+    ("E_BACKDATED", "later than promised", _late_promise),
+    (
+        "E_BACKDATED",
+        "later than promised, and the body gone",
+        lambda: _retired_promise("group:g1", "person:Ann", delay_us=10_000_001),
+    ),
+    ("E_SUBJECT", "not under all subjects promised, and the body gone", lambda: _retired_promise("group:g1")),
     ("E_RECEIPT", "the promise is broken", promised),
-    ("E_RECEIPT", "signed by a stranger", lambda: promised(policy={"receipt_keys": []})),
+    ("E_RECEIPT", "signed by a stranger", lambda: promised(policy=_trusting_another_receipt_key())),
+    ("E_POLICY", "no receipt key", lambda: promised(policy={"receipt_keys": []})),
     ("E_RECEIPT", "another delay promised", _promised_for_another_delay),
     ("E_RECEIPT", "no receipt", lambda: honest(receipt=b"{}")),
 ]
@@ -727,6 +791,8 @@ def test_the_untouched_bundle_is_accepted_and_says_what_it_proves(tmp_path):
     assert verdict.exit_code == 0
     assert (facts.a, facts.b, facts.n, facts.gone, facts.cited) == (0, 6, 6, 1, 3)
     assert (facts.fields_shown, facts.fields_withheld, facts.fields_redacted) == (2, 1, 2)
+    assert "1 - not checked: that their term of keeping was over" in verdict.text()
+    assert "1；未核验：其保存期是否已满" in verdict.text("zh")
     assert (facts.key_entries, facts.notices) == (1, {"retention.rule": 1, "policy.edition": 1})
 
 
@@ -748,8 +814,8 @@ def test_no_code_is_without_a_bundle_that_reaches_it():
 
 def test_a_deletion_as_it_should_be_is_accepted(tmp_path):
     """Redaction, erasure and retirement are accepted when the record that orders them is shown."""
-    erased = deletion(act="person.erase", p={})
-    for case in (deletion(), erased, erasure_of_another("person:Ann"), retirement()):
+    # An erasure that concerns one subject alone, and does not say whom, is in the full bundle.
+    for case in (honest(), deletion(), erasure_of_another("person:Ann"), retirement()):
         assert case.judge(tmp_path).outcome == "ACCEPTED"
 
 
@@ -820,6 +886,8 @@ def test_a_kept_promise_is_confirmed_and_an_undecidable_one_left_open(tmp_path):
     assert (verdict.outcome, verdict.facts.receipt_index) == ("ACCEPTED", index)
     assert f"log entry {index}" in verdict.text()
     assert "回执已兑现" in verdict.text("zh")
+    last = _retired_promise("group:g1", "person:Ann", delay_us=10_000_000).judge(tmp_path)
+    assert (last.outcome, last.facts.receipt_index, last.facts.gone) == ("ACCEPTED", 1, 1)
     other = FULL.by_id[f"01a0c450-6f84-7000-8000-{10:012x}"]
     verdict = honest(receipt=FULL.receipt(other)).judge(tmp_path)
     assert (verdict.outcome, verdict.code) == ("UNDECIDED", "E_RECEIPT")
@@ -842,6 +910,15 @@ def test_the_new_key_of_a_rotation_may_sign(tmp_path):
     verdict = Case(log, bundle_of(log, cite_links=True), policy={"log_keys": keys}).judge(tmp_path)
     assert verdict.outcome == "ACCEPTED"
     assert verdict.facts.signed_keys == [str(new.vkey)]
+
+
+def test_a_witness_may_change_its_key(tmp_path):
+    """Two keys under one name are one witness: the reader trusts either, and either counts once."""
+    new = Signer(FULL.witness.vkey.name, digest("new"), COSIGNATURE)
+    both = [str(new.vkey), str(FULL.witness.vkey)]
+    verdict = honest(policy={"witnesses": both}).judge(tmp_path)
+    assert (verdict.outcome, verdict.facts.witnesses_known) == ("ACCEPTED", 1)
+    assert honest(policy={"witnesses": both, "quorum": 2}).judge(tmp_path).code == "E_POLICY"
 
 
 def test_files_that_cannot_be_read_leave_the_matter_undecided(tmp_path):
@@ -876,10 +953,28 @@ def test_the_command_speaks_both_languages_and_exits_as_it_judges(tmp_path, capf
     assert "完整" in said
     assert main([*arguments, "--subject", "group:g2"]) == 2
     assert capfdbinary.readouterr().out.startswith(b"REJECTED E_SUBJECT: ")
-    for wrong in (["--subject", "g1"], ["--lang", "fr"], ["--what"]):
+    for name in ("g1", "grp:g1", "group:", "group:g1 ", "group:g1\0"):
+        with pytest.raises(SystemExit) as stopped:
+            main([*arguments, "--subject", name])
+        assert stopped.value.code == 3
+        assert b"expected type:id" in capfdbinary.readouterr().err
+    for wrong in (["--lang", "fr"], ["--what"]):
         with pytest.raises(SystemExit) as stopped:
             main([*arguments, *wrong])
         assert stopped.value.code == 3
+
+
+def test_a_subject_may_be_asked_for_in_another_normal_form(tmp_path):
+    """Some keyboards and file systems give letters and marks apart; the log knows the composed form only."""
+    log = MemoryLog("mandate.example/small", time_us=T0, seed="small")
+    record, _ = log.draft(1, ["person:Jos\u00e9"], T0 + SECOND)
+    log.record(record, T0 + SECOND)
+    log.publish(T0 + 2 * SECOND, T0 // SECOND + 2)
+    Case(log, bundle_of(log, ("person", "Jos\u00e9"))).judge(tmp_path)
+    arguments = [str(tmp_path / "bundle"), "--policy", str(tmp_path / "policy")]
+    for name in ("Jos\u00e9", "Jose\u0301"):
+        assert main([*arguments, "--subject", f"person:{name}"]) == 0
+    assert main([*arguments, "--subject", "person:Jose"]) == 2
 
 
 def test_the_range_proof_of_a_part_is_that_of_the_subject_tree():

@@ -17,23 +17,21 @@ from service.trail.record import (
 from service.trail.verify.lines import Lines
 from service.trail.verify.opening import Opening
 from service.trail.verify.references import References, pack_id
-from service.trail.verify.trust import Policy
+from service.trail.verify.trust import Policy, Receipt
 from service.trail.verify.verdict import Facts, Fault
 
 
 class Records:
-    """The record and cited lines of a bundle. `promised` is the record hash of a receipt, to be looked out
-    for.
-    """
+    """The record and cited lines of a bundle. The record of a `receipt` is looked out for."""
 
     def __init__(
-        self, lines: Lines, policy: Policy, opening: Opening, facts: Facts, promised: bytes | None
+        self, lines: Lines, policy: Policy, opening: Opening, facts: Facts, receipt: Receipt | None
     ) -> None:
         self._lines = lines
         self._policy = policy
         self._opening = opening
         self._facts = facts
-        self._promised = promised
+        self._receipt = receipt
         self._references = References()
 
     def run(self) -> None:
@@ -75,8 +73,7 @@ class Records:
         """The record of a line and its packed id, checked alone; None if its body is gone."""
         number, text, gone = self._lines.number, line["record"], line["gone"]
         index = entry.index
-        if entry.record_hash == self._promised:
-            self._facts.receipt_index = index
+        self._keep_promise(entry)
         if (text is None) == (gone is None):
             raise Fault("E_FORMAT", index=index, line=number)
         if text is None:
@@ -107,6 +104,21 @@ class Records:
         record_id = pack_id(record["id"])
         self._fields(line, record, record_id, entry)
         return record, record_id
+
+    def _keep_promise(self, entry: RecordEntry) -> None:
+        """Section 4.2: the record of the receipt stands under all its subjects, and in time, be its body gone or not."""
+        receipt, facts = self._receipt, self._facts
+        # What was logged twice was kept by the first.
+        if receipt is None or facts.receipt_index is not None:
+            return
+        promise = receipt.promise
+        if entry.record_hash != promise.record_hash:
+            return
+        if frozenset(entry.tags) != receipt.tags:
+            raise Fault("E_SUBJECT", index=entry.index, line=self._lines.number)
+        if entry.time_us - promise.ts_us > promise.mmd_us:
+            raise Fault("E_BACKDATED", index=entry.index, line=self._lines.number)
+        facts.receipt_index = entry.index
 
     def _retire(self, line: dict[str, Any], index: int) -> None:
         if line["fields"] or line["withheld"] or not ID.fullmatch(line["gone"]):

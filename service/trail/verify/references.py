@@ -41,7 +41,8 @@ class Deletion:
             return None
         tags = frozenset(map(bytes.fromhex, record["subj"]))
         if act == "person.erase":
-            return cls(index, act, _erased(p, record["subj"]) or tags)
+            whom = _erased(p, record["subj"])
+            return cls(index, act, whom) if whom else None
         if act == "record.retire":
             start, end = p.get("from_index"), p.get("to_index")
             if type(start) is int and type(end) is int:
@@ -124,11 +125,13 @@ class References:
 
 
 def _erased(p: dict[str, Any], subjects: list[str]) -> frozenset[bytes]:
-    """Whom an erasure says it erases, among its subjects; empty if it does not say.
+    """Whom an erasure says it erases, among its subjects; empty if it does not say and there are several.
 
     Without this an erasure would excuse the absence of values of anybody in the same territory.
     """
-    who = p.get("who")
+    if "who" not in p:
+        return frozenset(map(bytes.fromhex, subjects)) if len(subjects) == 1 else frozenset()
+    who = p["who"]
     place = who.get("target") if type(who) is dict else None
     if type(place) is not int or not 0 <= place < len(subjects):
         return frozenset()

@@ -1,12 +1,16 @@
 """The verifier from files to verdict to exit code (trail-format section 10)."""
 
 import argparse
+import os
 import stat
 import sys
+import unicodedata
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
 
+from service.trail.record import SUBJECT_TYPES, SubjectError, check_subject_id
 from service.trail.verify.lines import LINE_BYTES, Lines
 from service.trail.verify.steps import Check
 from service.trail.verify.trust import MOST_POLICY_BYTES, MOST_STATE_BYTES, Policy, Receipt, State
@@ -94,16 +98,24 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _subject(text: str) -> tuple[str, str]:
-    kind, colon, name = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError("expected type:id")
+    kind, _, name = unicodedata.normalize("NFC", text).partition(":")
+    try:
+        check_subject_id(name)
+    except SubjectError as error:
+        raise argparse.ArgumentTypeError(f"expected type:id; {error}") from None
+    if kind not in SUBJECT_TYPES:
+        raise argparse.ArgumentTypeError(f"expected type:id, the type one of {', '.join(SUBJECT_TYPES)}")
     return kind, name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the verifier from a command line; returns 0 accepted, 2 the proof failed, 3 it could not be
-    judged.
+    judged, or the verdict cannot be written.
     """
+    # What a terminal cannot show is escaped; None where it was closed.
+    for out in (sys.stdout, sys.stderr):
+        if isinstance(out, TextIOWrapper):
+            out.reconfigure(errors="backslashreplace")
     parser = _Parser(prog="verify", description=_USAGE)
     parser.add_argument("bundle", type=Path, help="the evidence bundle / 证据包")
     parser.add_argument("--policy", type=Path, required=True, help="whom you trust / 信任文件")
@@ -119,6 +131,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subject=given.subject,
         receipt=given.receipt,
     )
-    sys.stdout.buffer.write(verdict.text(given.lang).encode("utf-8", "backslashreplace"))
-    sys.stdout.flush()
-    return verdict.exit_code
+    return verdict.exit_code if _told(verdict.text(given.lang)) else EXIT_CODES[UNDECIDED]
+
+
+def _told(text: str) -> bool:
+    """Write a verdict to standard output; whether that could be done."""
+    try:
+        if not sys.stdout:
+            raise OSError("standard output is closed")
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.flush()
+    except OSError as error:
+        if sys.stderr:
+            sys.stderr.write(f"verify: the verdict cannot be written: {error}\n")
+        if sys.stdout:
+            # Python writes what is left when it ends, and would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True

@@ -42,10 +42,9 @@ class Check:
         The order of the steps is the order of the lines: of two faults, the one of the earlier line is told.
         """
         facts, policy = self.facts, self._policy
-        promised = self._receipt.promise.record_hash if self._receipt else None
         opening = Opening(lines, policy, self._state, self._asked, facts)
         opening.run()
-        Records(lines, policy, opening, facts, promised).run()
+        Records(lines, policy, opening, facts, self._receipt).run()
         facts.shown = len(opening.entries.records)
         self._times(opening)
         opening.history.close(facts.n, facts.subject_root, opening.right)

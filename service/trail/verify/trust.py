@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -86,8 +86,8 @@ class Policy:
     def parse(cls, data: bytes) -> "Policy":
         """The policy written so. Raises an undecided E_POLICY fault that names the member at fault."""
         try:
-            value = json.loads(data.decode(), object_pairs_hook=_no_repeats)
-        except (ValueError, RecursionError):
+            value = read_json(data)
+        except ValueError:
             raise _unusable("JSON") from None
         if type(value) is not dict or value.keys() != _POLICY_MEMBERS:
             raise _unusable("members")
@@ -108,9 +108,11 @@ class Policy:
         receipt_keys = _vkeys(value["receipt_keys"], ED25519, "receipt_keys")
         if any(key.name != f"{origin}/receipt" for key in receipt_keys):
             raise _unusable("receipt_keys")
+        log_keys = _log_keys(value["log_keys"], origin)
+        _refuse_twins(witnesses, [*receipt_keys, *(key.vkey for key in log_keys)])
         return cls(
             origin=origin,
-            log_keys=_log_keys(value["log_keys"], origin),
+            log_keys=log_keys,
             receipt_keys=receipt_keys,
             witnesses=witnesses,
             quorum=value["quorum"],
@@ -121,6 +123,17 @@ class Policy:
             require_state=value["require_state"],
             min_time_us=value["min_time_us"],
         )
+
+
+def read_json(data: bytes) -> Any:
+    """JSON as an editor or another program may have left it: with a byte order mark, white space, members in any order.
+
+    Only for files whose meaning does not lie in their spelling. Raises ValueError if it is none, or a member stands twice.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_no_repeats)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _unusable(name: str) -> Fault:
@@ -148,6 +161,14 @@ def _vkeys(value: Any, kind: int, name: str) -> tuple[Vkey, ...]:
     if len(set(keys)) != len(keys):
         raise _unusable(name)
     return keys
+
+
+def _refuse_twins(witnesses: Iterable[Vkey], of_log: Iterable[Vkey]) -> None:
+    """A witness is somebody else than the log and the other witnesses, whatever names one key is given."""
+    names: dict[bytes, str | None] = {key.public: None for key in of_log}
+    for key in witnesses:
+        if names.setdefault(key.public, key.name) != key.name:
+            raise _unusable("witnesses")
 
 
 def _log_keys(value: Any, origin: str) -> tuple[LogKey, ...]:
@@ -254,13 +275,19 @@ def _is_tree(size: Any, root: Any) -> bool:
 
 
 class Receipt:
-    """A receipt as the caller got it: canonical JSON with a note and the record. Section 4.2."""
+    """A receipt as the caller got it: JSON with a note and the record. Section 4.2.
+
+    What is signed is the note, which names the record by its hash; how the JSON around them is spelled says nothing.
+    """
 
     def __init__(self, data: bytes, policy: Policy) -> None:
-        """Raises E_RECEIPT unless a receipt key of the policy signed it for exactly this record."""
+        """Raises E_RECEIPT unless a receipt key of the policy signed it for exactly this record.
+
+        Undecided are an E_ORIGIN, where another log made it, and an E_POLICY, where the policy has no receipt key.
+        """
         fault = Fault("E_RECEIPT", name="receipt")
         try:
-            value = parse(data.removesuffix(b"\n"))
+            value = read_json(data)
             if (
                 type(value) is not dict
                 or value.keys() != {"kind", "note", "record"}
@@ -269,9 +296,14 @@ class Receipt:
                 raise fault
             note = Note.parse(str(value["note"]))
             self.promise = Promise.parse(note.text)
+            signed = signed_by(note, policy.receipt_keys)
+            of_log = self.promise.origin == policy.origin
+            if not signed and not of_log:
+                raise Fault("E_ORIGIN", name=self.promise.origin, undecided=True)
+            if not policy.receipt_keys:
+                raise _unusable("receipt_keys")
             body = from_base64(str(value["record"]))
             record = read_record(body)
-            signed = signed_by(note, policy.receipt_keys)
         except (NoteError, ValueError):
             raise fault from None
         promise = self.promise
@@ -280,6 +312,7 @@ class Receipt:
             promise.ts_us,
             promise.record_hash,
         )
-        if not signed or not same or promise.origin != policy.origin:
+        if not signed or not same or not of_log:
             raise fault
+        self.record = record
         self.tags = frozenset(map(bytes.fromhex, record["subj"]))

@@ -41,8 +41,8 @@ CODES: Final[dict[str, tuple[str, str]]] = {
         "文件或其中的记录所涉主体与应有的不同。",
     ),
     "E_POLICY": (
-        "Your trust file cannot be used, or lacks the tag key for this type of subject.",
-        "您的信任文件无法使用，或缺少此类主体的标签密钥。",
+        "Your trust file cannot be used, or lacks a key that this needs.",
+        "您的信任文件无法使用，或缺少此处所需的密钥。",
     ),
     "E_NOTE": (
         "The signed statement of the log is malformed.",
@@ -308,14 +308,15 @@ def escaped(text: str) -> str:
 
 def trust_said(facts: Facts, *, chinese: bool) -> list[str]:
     """On whom a verdict rests."""
-    pinned = ", ".join(facts.pinned_keys) or "-"
+    # The trust file is somebody else's work: no name in it may move the cursor over the verdict.
+    pinned, origin = escaped(", ".join(facts.pinned_keys)) or "-", escaped(facts.origin) or "-"
     if chinese:
         return [
-            f"信任依据：日志 {facts.origin or '-'}，您信任的日志密钥：{pinned}",
+            f"信任依据：日志 {origin}，您信任的日志密钥：{pinned}",
             f"见证人：您认可 {facts.witnesses_known} 个，至少需要 {facts.quorum} 个",
         ]
     return [
-        f"Trust root: log {facts.origin or '-'}; log keys you pinned: {pinned}",
+        f"Trust root: log {origin}; log keys you pinned: {pinned}",
         f"Witnesses: {facts.witnesses_known} known to you, {facts.quorum} required",
     ]
 
@@ -327,7 +328,7 @@ def _proved(facts: Facts, *, chinese: bool) -> list[str]:
 
 def log_said(facts: Facts) -> list[tuple[str, str]]:
     """What was found of the checkpoint, in English and Chinese."""
-    keys = ", ".join(facts.signed_keys)
+    keys = escaped(", ".join(facts.signed_keys))
     seen = len(facts.witness_times)
     known = facts.witnesses_known
     said = [
@@ -341,8 +342,10 @@ def log_said(facts: Facts) -> list[tuple[str, str]]:
         ),
     ]
     said += [
-        (f"  {name} saw it at {moment(time * 1_000_000)}", f"  {name} 于 {moment(time * 1_000_000)} 见到")
-        for name, time in sorted(facts.witness_times.items())
+        (f"  {name} saw it at {at}", f"  {name} 于 {at} 见到")
+        for name, at in (
+            (escaped(one), moment(time * 1_000_000)) for one, time in sorted(facts.witness_times.items())
+        )
     ]
     if facts.compared_size is not None:
         said.append(
@@ -412,8 +415,10 @@ def _of_content(facts: Facts) -> list[tuple[str, str]]:
             f"个人信息：{shown} 项已出示并证实，{held} 项被保留，{deleted} 项已由所出示的记录删除。",
         ),
         (
-            f"Records retired after their retention period (fingerprint only): {facts.gone}",
-            f"保存期满后删除正文的记录（仅存指纹）：{facts.gone}",
+            f"Records whose body was deleted by a record shown (fingerprint only): {facts.gone}"
+            + (" - not checked: that their term of keeping was over" if facts.gone else ""),
+            f"正文已由所出示的记录删除的记录（仅存指纹）：{facts.gone}"
+            + ("；未核验：其保存期是否已满" if facts.gone else ""),
         ),
         (f"Further records cited: {facts.cited}", f"附带引用的记录：{facts.cited}"),
         (
