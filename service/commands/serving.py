@@ -36,6 +36,7 @@ START_SECONDS = 30.0
 """How long a worker may take until it answers."""
 
 _AGAIN_SECONDS = 1.0
+_LONGEST_AGAIN_SECONDS = 30.0
 _READY = b"ready\n"
 _log = structlog.get_logger("mandate.serve")
 
@@ -102,6 +103,9 @@ async def _serve(settings: Settings, workers: int, *, own: bool) -> None:
                 if fresh:
                     print_keys(fresh, DEFAULT_STAFF)
                 await first(stop.wait(), ended)
+                if not stop.is_set():
+                    ended.result()
+                    raise CommandError("what answers requests ended by itself")
 
 
 async def _answer_as_worker(settings: Settings) -> None:
@@ -192,7 +196,7 @@ class _Team:
     def __init__(self, settings: Settings, workers: Sequence[Process]) -> None:
         self._settings = settings
         self._workers = list(workers)
-        self._keeping: list[asyncio.Task[None]] = []
+        self._keeping: asyncio.Task[None] | None = None
         self._closing = False
 
     @classmethod
@@ -206,37 +210,48 @@ class _Team:
             await team._end()
 
     @asynccontextmanager
-    async def answering(self) -> AsyncIterator[asyncio.Future[None]]:
-        """Let the workers answer, and replace who ends; what is yielded never ends."""
+    async def answering(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Let the workers answer, and replace who ends; what is yielded ends only if they can no longer be replaced."""
         await asyncio.gather(*(_until_ready(worker) for worker in self._workers))
-        self._keeping = [asyncio.create_task(self._keep(place)) for place in range(len(self._workers))]
+        self._keeping = asyncio.create_task(self._keep_all())
         try:
-            yield asyncio.get_running_loop().create_future()
+            yield self._keeping
         finally:
             await self._end()
 
+    async def _keep_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for place in range(len(self._workers)):
+                group.create_task(self._keep(place))
+
     async def _keep(self, place: int) -> None:
-        """Start a worker anew, each time the one at this place ends."""
+        """Start a worker anew, each time the one at this place ends, and try again as long as that fails."""
         from prometheus_client.multiprocess import mark_process_dead
 
+        pause = _AGAIN_SECONDS
         while True:
-            code = await self._workers[place].wait()
+            worker = self._workers[place]
+            code = await worker.wait()
             if self._closing:
                 return
-            mark_process_dead(self._workers[place].pid)
-            _log.error("worker.ended", code=code, pid=self._workers[place].pid)
-            await asyncio.sleep(_AGAIN_SECONDS)
-            worker = self._workers[place] = await _started(self._settings)
-            try:
-                await _until_ready(worker)
-            except CommandError as fault:
-                _log.error("worker.failed", why=str(fault))
+            _log.error("worker.ended", code=code, pid=worker.pid)
+            while self._workers[place] is worker:
+                await asyncio.sleep(pause)
+                try:
+                    mark_process_dead(worker.pid)
+                    self._workers[place] = await _started(self._settings)
+                    await _until_ready(self._workers[place])
+                    pause = _AGAIN_SECONDS
+                # Out of memory or of open files, for one: what passes must not leave this place empty for good.
+                except Exception as fault:  # noqa: BLE001
+                    _log.error("worker.failed", why=str(fault))
+                    pause = min(2 * pause, _LONGEST_AGAIN_SECONDS)
 
     async def _end(self) -> None:
         self._closing = True
-        for task in self._keeping:
-            task.cancel()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await asyncio.gather(*(_ended(worker) for worker in self._workers))
 
 
