@@ -14,6 +14,7 @@ from service.commands import (
     CommandError,
     Judging,
     Later,
+    hold_stdout,
     one_line_errors,
     settings_with_database,
 )
@@ -44,6 +45,7 @@ def main() -> None:
     Settings come from MANDATE_… variables, a TOML file, and MANDATE_…_FILE for secrets. Without MANDATE_DSN a
     PostgreSQL of its own is started under MANDATE_DATA (`.data`); `serve`, `demo`, `migrate` and `found` make a new one.
     """
+    hold_stdout()
 
 
 @main.command()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,26 @@ def one_line_errors(code: int = 2) -> Iterator[None]:
         sys.exit(code)
 
 
+def hold_stdout() -> None:
+    """Where standard output is closed, let what is printed fail, as on a full disk, and not pass for printed."""
+    if sys.stdout is None:
+        # It takes the place of standard output, so that no other file or connection comes to stand there.
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+
+
+def mute() -> None:
+    """Let all that is still printed go nowhere, after standard output could not be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def tell(text: str) -> None:
+    """Print what may go unread: that it cannot be written stops nothing, nor hides that the next cannot be either."""
+    with suppress(OSError):
+        click.echo(text)
+
+
 UNJUDGED = 3
 """Exit code of a command that judges, where it could not; 2 would say that a proof failed."""
 
@@ -107,7 +128,7 @@ def settings_with_database(config: Path | None, *, new: bool = False) -> Iterato
             "its database, or begin one: mandate serve"
         )
     with Embedded.start(settings.data) as embedded:
-        migrate(embedded.owner_dsn)
+        migrate(embedded.owner_dsn, say=tell)
         yield replace(settings, dsn=embedded.service_dsn, migration_dsn=embedded.owner_dsn)
 
 

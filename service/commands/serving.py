@@ -22,7 +22,7 @@ import psutil
 import rich_click as click
 import structlog
 
-from service.commands import CommandError
+from service.commands import CommandError, mute
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,21 +87,30 @@ async def _serve(settings: Settings, workers: int, *, own: bool) -> None:
             # Started first: they import while this process opens its database.
             team = await stack.enter_async_context(_Team.started(settings, workers))
         from service.app import create_app
-        from service.commands.founding import DEFAULT_STAFF, found_by_default, print_keys
+        from service.commands.founding import DEFAULT_STAFF, found_by_default, hand_over
 
         app = create_app(settings)
         # The lifespan is ours and not the server's, so that a database out of reach is one line and not a traceback.
         async with app.lifespan():
             fresh = await found_by_default(app.state.door, app.state.db) if own else []
+            if fresh:
+                # Before the workers answer: whatever ends this start, the keys of the house that was founded are known.
+                try:
+                    hand_over(fresh, DEFAULT_STAFF, settings.data)
+                except CommandError as fault:
+                    _log.error("keys.unprinted", why=str(fault))
             async with (
                 team.answering()
                 if team
                 else answering(app, settings.host, settings.port, app.state.stopping) as ended
             ):
                 settle()
-                click.echo(f"Mandate is serving at {url(settings.host, settings.port)}")
-                if fresh:
-                    print_keys(fresh, DEFAULT_STAFF)
+                address = url(settings.host, settings.port)
+                _log.info("serve.begun", url=address)
+                try:
+                    click.echo(f"Mandate is serving at {address}")
+                except OSError:
+                    mute()
                 await first(stop.wait(), ended)
                 if not stop.is_set():
                     ended.result()
