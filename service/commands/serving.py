@@ -80,8 +80,9 @@ def _run(working: Any) -> None:
 
 async def _serve(settings: Settings, workers: int, *, own: bool) -> None:
     stop = stopped_by(signal.SIGTERM, signal.SIGINT)
-    settings = msgspec.structs.replace(settings, port=free_port(settings.host, settings.port))
     async with AsyncExitStack() as stack:
+        port = stack.enter_context(held_port(settings.host, settings.port))
+        settings = msgspec.structs.replace(settings, port=port)
         team = None
         if workers > 1:
             # Started first: they import while this process opens its database.
@@ -329,18 +330,42 @@ def settle() -> None:
 
 
 def free_port(host: str, port: int) -> int:
-    """Return a port that nobody listens on; the server itself would quietly share one with another process."""
+    """Return a port that nobody listens on or holds. Raises CommandError where there is none."""
+    with held_port(host, port) as free:
+        return free
+
+
+@contextmanager
+def held_port(host: str, port: int) -> Iterator[int]:
+    """Hold a port that nobody else listens on or holds, for servers of our own to share, and yield it.
+
+    They would quietly share it with another process too. Raises CommandError where it is taken.
+    """
+    with socket.socket(_address(host, port)[0], socket.SOCK_STREAM) as held:
+        try:
+            # Past connections of an earlier server are no obstacle; from then on only who shares ports on purpose may come.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(_address(host, port)[1])
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        except (OSError, OverflowError) as error:
+            raise _no_listening(host, port, error) from None
+        yield held.getsockname()[1]
+
+
+def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return probe.getsockname()[1]
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CommandError(
-            f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)"
-        ) from None
+        raise _no_listening(host, port, error) from None
+    return family, address
+
+
+def _no_listening(host: str, port: int, error: OSError | OverflowError) -> CommandError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return CommandError(
+        f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)"
+    )
 
 
 def url(host: str, port: int) -> str:
