@@ -91,7 +91,7 @@ def migrate(config: Path | None) -> None:
             )
         else:
             with Embedded.start(settings.data) as embedded:
-                apply(embedded.owner_dsn)
+                apply(embedded.owner_dsn, embedded=True)
         click.echo("The schema is up to date.")
 
 

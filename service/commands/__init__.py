@@ -128,7 +128,7 @@ def settings_with_database(config: Path | None, *, new: bool = False) -> Iterato
             "its database, or begin one: mandate serve"
         )
     with Embedded.start(settings.data) as embedded:
-        migrate(embedded.owner_dsn, say=tell)
+        migrate(embedded.owner_dsn, say=tell, embedded=True)
         yield replace(settings, dsn=embedded.service_dsn, migration_dsn=embedded.owner_dsn)
 
 
