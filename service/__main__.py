@@ -14,7 +14,7 @@ from service.commands import (
     CommandError,
     Judging,
     Later,
-    hold_stdout,
+    Whole,
     one_line_errors,
     settings_with_database,
 )
@@ -38,14 +38,13 @@ _key_file = click.option(
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group(context_settings=_HELP)
+@click.group(cls=Whole, context_settings=_HELP)
 def main() -> None:
     """Decide, apply and record every act of governance over groups and public accounts.
 
     Settings come from MANDATE_… variables, a TOML file, and MANDATE_…_FILE for secrets. Without MANDATE_DSN a
     PostgreSQL of its own is started under MANDATE_DATA (`.data`); `serve`, `demo`, `migrate` and `found` make a new one.
     """
-    hold_stdout()
 
 
 @main.command()

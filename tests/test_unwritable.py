@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import Database
-from tests.served import REPOSITORY, plain
+from tests.served import REPOSITORY, mandate, plain
 from tests.test_commands import STAFF
 
 FULL, CLOSED, UNREAD = ">/dev/full", ">&-", "| true"
@@ -72,3 +72,31 @@ def test_a_first_start_that_cannot_print_serves_and_keeps_its_keys(where: str, t
     assert process.wait(15) == 0
     assert "Traceback" not in said.read_text()
     assert "mk_" not in said.read_text()
+
+
+@pytest.mark.parametrize("where", [FULL, CLOSED])
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("--help",), 2),
+        (("policy", "digest"), 2),
+        (("openapi", "/proc/none/x"), 2),
+        (("receipt", "--help"), 3),
+        (("replay", "--help"), 3),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(where: str, args: tuple[str, ...], code: int) -> None:
+    """No traceback, and for a command that judges the code which says that nothing was judged."""
+    done = mandate_to(where, *args)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert done.stderr.startswith("mandate: /proc/none" if "openapi" in args else "mandate: cannot write")
+
+
+@pytest.mark.parametrize("output", ["csv", "json", "table"])
+def test_a_list_that_cannot_be_written_is_one_line(output: str, tmp_path: Path) -> None:
+    """Whatever the list looks like, and whether its writer waits for the end to write or not."""
+    assert mandate("found", *STAFF, MANDATE_DATA=str(tmp_path)).returncode == 0
+    for where in (FULL, CLOSED):
+        done = mandate_to(where, "webhooks", "list", "--output", output, MANDATE_DATA=str(tmp_path))
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith("mandate: cannot write")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,6 +95,31 @@ def tell(text: str) -> None:
 
 UNJUDGED = 3
 """Exit code of a command that judges, where it could not; 2 would say that a proof failed."""
+_UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+_JUDGING = ("verify", "receipt", "replay")
+
+
+class Whole(click.RichGroup):
+    """All of the command: what cannot be written, standard output or a file, is told in one line, whoever wrote it."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
+        """Run the command."""
+        given = sys.argv[1:] if args is None else list(args)
+        hold_stdout()
+        try:
+            try:
+                return super().main(given, *rest, **more)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            if error.filename is None and error.errno not in _UNWRITTEN:
+                raise
+            mute()
+            what = (
+                f"{error.filename}: " if error.filename is not None else "cannot write what was asked for: "
+            )
+            click.echo(f"mandate: {what}{error.strerror}", err=True)
+            sys.exit(UNJUDGED if given[:1] and given[0] in _JUDGING else 2)
 
 
 class Judging(click.RichCommand):
