@@ -14,6 +14,7 @@ from service.commands import (
     CommandError,
     Judging,
     Later,
+    Whole,
     one_line_errors,
     settings_with_database,
 )
@@ -37,7 +38,7 @@ _key_file = click.option(
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group(context_settings=_HELP)
+@click.group(cls=Whole, context_settings=_HELP)
 def main() -> None:
     """Decide, apply and record every act of governance over groups and public accounts.
 
@@ -89,7 +90,7 @@ def migrate(config: Path | None) -> None:
             )
         else:
             with Embedded.start(settings.data) as embedded:
-                apply(embedded.owner_dsn)
+                apply(embedded.owner_dsn, embedded=True)
         click.echo("The schema is up to date.")
 
 

@@ -58,6 +58,15 @@ def test_the_first_start_founds_a_house_and_prints_its_keys_once(
     assert "mk_" not in "".join(served.lines)
 
 
+def test_what_is_said_of_another_postgresql_does_not_reach_the_embedded_one(tmp_path: Path) -> None:
+    """PG… variables of the operator's own database neither stop the migration nor lead the service elsewhere."""
+    elsewhere = {
+        "PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "nobody", "PGDATABASE": "none", "PGHOSTADDR": "127.0.0.1",
+        "PGSSLMODE": "verify-full", "PGSERVICE": "none", "PGOPTIONS": "-c none=1",
+    }  # fmt: skip
+    Served(tmp_path, **elsewhere).stop()
+
+
 @pytest.mark.slow
 def test_a_start_on_a_kept_folder_is_quick(served: Served) -> None:
     """An existing data folder is served within three seconds on an idle machine; here it may have company."""

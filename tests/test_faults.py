@@ -7,7 +7,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import asyncpg
 import httpx
@@ -119,7 +121,9 @@ async def arranged(server: Path, tmp_path: Path) -> tuple[str, str, dict[str, st
         return dsn, owner, house.tokens
 
 
-def serving(dsn: str, data: Path, **more: str) -> tuple["subprocess.Popen[str]", str]:
+def serving(
+    dsn: str, data: Path, said: int | IO[bytes] = subprocess.DEVNULL, **more: str
+) -> tuple["subprocess.Popen[str]", str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MANDATE_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "serve", "--port", "0"],
@@ -132,7 +136,7 @@ def serving(dsn: str, data: Path, **more: str) -> tuple["subprocess.Popen[str]",
             **more,
         },
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=said,
         text=True,
     )
     assert process.stdout is not None
@@ -177,6 +181,36 @@ async def test_a_worker_that_is_killed_is_replaced(
     process.terminate()
     assert process.wait(15) == 0
     assert not any(one.is_running() for one in now)
+
+
+@pytest.mark.slow
+async def test_workers_that_cannot_be_replaced_at_once_are_replaced_later(
+    arranged: tuple[str, str, dict[str, str]], tmp_path: Path
+) -> None:
+    """Where there are no files left to open, the workers that ended come back once there are."""
+    dsn, _, _ = arranged
+    with (tmp_path / "said").open("wb") as said:
+        process, url = await asyncio.to_thread(serving, dsn, tmp_path, said, MANDATE_WORKERS="2")
+    main = psutil.Process(process.pid)
+    _, most = main.rlimit(psutil.RLIMIT_NOFILE)
+    main.rlimit(psutil.RLIMIT_NOFILE, (3, most))
+    for worker in main.children():
+        worker.kill()
+    for _ in range(600):
+        await asyncio.sleep(0.1)
+        if (tmp_path / "said").read_bytes().count(b"worker.failed") >= 2:
+            break
+    else:
+        raise AssertionError((tmp_path / "said").read_text())
+    main.rlimit(psutil.RLIMIT_NOFILE, (most, most))
+    async with asyncio.timeout(60), httpx.AsyncClient(base_url=url) as client:
+        ready = 0
+        while len(main.children()) < 2 or not ready:
+            await asyncio.sleep(0.1)
+            with suppress(httpx.HTTPError):
+                ready = (await client.get("/health/ready")).status_code == 200
+    process.terminate()
+    assert process.wait(15) == 0
 
 
 @pytest.mark.slow

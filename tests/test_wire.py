@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from service.commands.serving import answering, free_port
+from service.commands import CommandError
+from service.commands.serving import answering, free_port, held_port
 
 pytestmark = pytest.mark.anyio
 LARGE = 8_000_000
@@ -220,3 +221,19 @@ async def test_a_head_that_says_two_lengths_is_refused_with_an_offer_too() -> No
         writer.write(sent("/a", "5\r\nsome \r\n0\r\n\r\n", two).encode())
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
         writer.close()
+
+
+async def test_a_port_is_held_before_anything_listens_on_it() -> None:
+    """Of two services started at once at one port the second is refused, and the first's servers share it all the same."""
+    with held_port("127.0.0.1", 0) as port:
+        with pytest.raises(CommandError, match="choose another"), held_port("127.0.0.1", port):
+            pass
+        async with answering(Told(), "127.0.0.1", port), answering(Told(), "127.0.0.1", port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /small HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            assert (await reader.read()).endswith(b"small")
+            writer.close()
+        with pytest.raises(CommandError, match="choose another"), held_port("127.0.0.1", port):
+            pass
+    with held_port("127.0.0.1", port) as again:
+        assert again == port

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +73,53 @@ def one_line_errors(code: int = 2) -> Iterator[None]:
         sys.exit(code)
 
 
+def hold_stdout() -> None:
+    """Where standard output is closed, let what is printed fail, as on a full disk, and not pass for printed."""
+    if sys.stdout is None:
+        # It takes the place of standard output, so that no other file or connection comes to stand there.
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+
+
+def mute() -> None:
+    """Let all that is still printed go nowhere, after standard output could not be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def tell(text: str) -> None:
+    """Print what may go unread: that it cannot be written stops nothing, nor hides that the next cannot be either."""
+    with suppress(OSError):
+        click.echo(text)
+
+
 UNJUDGED = 3
 """Exit code of a command that judges, where it could not; 2 would say that a proof failed."""
+_UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+_JUDGING = ("verify", "receipt", "replay")
+
+
+class Whole(click.RichGroup):
+    """All of the command: what cannot be written, standard output or a file, is told in one line, whoever wrote it."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
+        """Run the command."""
+        given = sys.argv[1:] if args is None else list(args)
+        hold_stdout()
+        try:
+            try:
+                return super().main(given, *rest, **more)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            if error.filename is None and error.errno not in _UNWRITTEN:
+                raise
+            mute()
+            what = (
+                f"{error.filename}: " if error.filename is not None else "cannot write what was asked for: "
+            )
+            click.echo(f"mandate: {what}{error.strerror}", err=True)
+            sys.exit(UNJUDGED if given[:1] and given[0] in _JUDGING else 2)
 
 
 class Judging(click.RichCommand):
@@ -107,7 +154,7 @@ def settings_with_database(config: Path | None, *, new: bool = False) -> Iterato
             "its database, or begin one: mandate serve"
         )
     with Embedded.start(settings.data) as embedded:
-        migrate(embedded.owner_dsn)
+        migrate(embedded.owner_dsn, say=tell, embedded=True)
         yield replace(settings, dsn=embedded.service_dsn, migration_dsn=embedded.owner_dsn)
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from itertools import count
+from pathlib import Path
 from typing import Any, get_args
 
 import rich_click as click
 
 from service.action import ID_PATTERN
-from service.commands import CommandError, shown
+from service.commands import CommandError, mute, shown
 from service.db import Db
 from service.domain.staff import HEAD, Office
 from service.door import Door
@@ -39,7 +45,43 @@ async def found_by_default(door: Door, db: Db) -> list[FreshKey]:
     return await found(door, db, DEFAULT_STAFF, ["im"])
 
 
-def print_keys(fresh: Sequence[FreshKey], staff: Sequence[Founder], output: str = "table") -> None:
+def hand_over(fresh: Sequence[FreshKey], staff: Sequence[Founder], data: Path, output: str = "table") -> None:
+    """Print fresh keys. Where that fails they go to a new file in the data folder, which the CommandError raised names."""
+    try:
+        _print_keys(fresh, staff, output)
+        sys.stdout.flush()
+    # A table that nobody reads any more ends the process (`rich` does that).
+    except (OSError, SystemExit) as error:
+        mute()
+        with redirect_stdout(io.StringIO()) as text:
+            _print_keys(fresh, staff, output)
+        why = error.strerror if isinstance(error, OSError) else "nobody reads it"
+        raise CommandError(
+            f"standard output cannot be written ({why}); the first keys are {_kept(text.getvalue(), data)}"
+        ) from None
+
+
+def _kept(text: str, data: Path) -> str:
+    """Write fresh keys to a new file for its owner alone, or else to standard error; return where they are."""
+    folder = data.expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            file = folder / ("first-keys" if number == 1 else f"first-keys-{number}")
+            try:
+                descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                continue
+            with os.fdopen(descriptor, "w", encoding="utf-8") as kept:
+                kept.write(text)
+            return f"in {file}"
+    except OSError:
+        # The keys are nowhere else: where neither can be written, whoever reads this must have them.
+        click.echo(text, err=True, nl=False)
+    return "above"
+
+
+def _print_keys(fresh: Sequence[FreshKey], staff: Sequence[Founder], output: str) -> None:
     """Print fresh keys with what their holders hold, and a word of warning."""
     holds = {one.staff_id: ", ".join(one.holds) for one in staff}
     rows = [
@@ -91,9 +133,10 @@ def found_now(settings: Settings, staff: Sequence[str], backends: Sequence[str],
 
     named = founders(staff)
 
-    async def run() -> list[FreshKey]:
+    async def run() -> None:
         app = create_app(settings)
         async with app.lifespan():
-            return await found(app.state.door, app.state.db, named, backends)
+            fresh = await found(app.state.door, app.state.db, named, backends)
+            hand_over(fresh, named, settings.data, output)
 
-    print_keys(asyncio.run(run()), named, output)
+    asyncio.run(run())

@@ -22,7 +22,7 @@ import psutil
 import rich_click as click
 import structlog
 
-from service.commands import CommandError
+from service.commands import CommandError, mute
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ START_SECONDS = 30.0
 """How long a worker may take until it answers."""
 
 _AGAIN_SECONDS = 1.0
+_LONGEST_AGAIN_SECONDS = 30.0
 _READY = b"ready\n"
 _log = structlog.get_logger("mandate.serve")
 
@@ -79,29 +80,42 @@ def _run(working: Any) -> None:
 
 async def _serve(settings: Settings, workers: int, *, own: bool) -> None:
     stop = stopped_by(signal.SIGTERM, signal.SIGINT)
-    settings = msgspec.structs.replace(settings, port=free_port(settings.host, settings.port))
     async with AsyncExitStack() as stack:
+        port = stack.enter_context(held_port(settings.host, settings.port))
+        settings = msgspec.structs.replace(settings, port=port)
         team = None
         if workers > 1:
             # Started first: they import while this process opens its database.
             team = await stack.enter_async_context(_Team.started(settings, workers))
         from service.app import create_app
-        from service.commands.founding import DEFAULT_STAFF, found_by_default, print_keys
+        from service.commands.founding import DEFAULT_STAFF, found_by_default, hand_over
 
         app = create_app(settings)
         # The lifespan is ours and not the server's, so that a database out of reach is one line and not a traceback.
         async with app.lifespan():
             fresh = await found_by_default(app.state.door, app.state.db) if own else []
+            if fresh:
+                # Before the workers answer: whatever ends this start, the keys of the house that was founded are known.
+                try:
+                    hand_over(fresh, DEFAULT_STAFF, settings.data)
+                except CommandError as fault:
+                    _log.error("keys.unprinted", why=str(fault))
             async with (
                 team.answering()
                 if team
                 else answering(app, settings.host, settings.port, app.state.stopping) as ended
             ):
                 settle()
-                click.echo(f"Mandate is serving at {url(settings.host, settings.port)}")
-                if fresh:
-                    print_keys(fresh, DEFAULT_STAFF)
+                address = url(settings.host, settings.port)
+                _log.info("serve.begun", url=address)
+                try:
+                    click.echo(f"Mandate is serving at {address}")
+                except OSError:
+                    mute()
                 await first(stop.wait(), ended)
+                if not stop.is_set():
+                    ended.result()
+                    raise CommandError("what answers requests ended by itself")
 
 
 async def _answer_as_worker(settings: Settings) -> None:
@@ -192,7 +206,7 @@ class _Team:
     def __init__(self, settings: Settings, workers: Sequence[Process]) -> None:
         self._settings = settings
         self._workers = list(workers)
-        self._keeping: list[asyncio.Task[None]] = []
+        self._keeping: asyncio.Task[None] | None = None
         self._closing = False
 
     @classmethod
@@ -206,37 +220,48 @@ class _Team:
             await team._end()
 
     @asynccontextmanager
-    async def answering(self) -> AsyncIterator[asyncio.Future[None]]:
-        """Let the workers answer, and replace who ends; what is yielded never ends."""
+    async def answering(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Let the workers answer, and replace who ends; what is yielded ends only if they can no longer be replaced."""
         await asyncio.gather(*(_until_ready(worker) for worker in self._workers))
-        self._keeping = [asyncio.create_task(self._keep(place)) for place in range(len(self._workers))]
+        self._keeping = asyncio.create_task(self._keep_all())
         try:
-            yield asyncio.get_running_loop().create_future()
+            yield self._keeping
         finally:
             await self._end()
 
+    async def _keep_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for place in range(len(self._workers)):
+                group.create_task(self._keep(place))
+
     async def _keep(self, place: int) -> None:
-        """Start a worker anew, each time the one at this place ends."""
+        """Start a worker anew, each time the one at this place ends, and try again as long as that fails."""
         from prometheus_client.multiprocess import mark_process_dead
 
+        pause = _AGAIN_SECONDS
         while True:
-            code = await self._workers[place].wait()
+            worker = self._workers[place]
+            code = await worker.wait()
             if self._closing:
                 return
-            mark_process_dead(self._workers[place].pid)
-            _log.error("worker.ended", code=code, pid=self._workers[place].pid)
-            await asyncio.sleep(_AGAIN_SECONDS)
-            worker = self._workers[place] = await _started(self._settings)
-            try:
-                await _until_ready(worker)
-            except CommandError as fault:
-                _log.error("worker.failed", why=str(fault))
+            _log.error("worker.ended", code=code, pid=worker.pid)
+            while self._workers[place] is worker:
+                await asyncio.sleep(pause)
+                try:
+                    mark_process_dead(worker.pid)
+                    self._workers[place] = await _started(self._settings)
+                    await _until_ready(self._workers[place])
+                    pause = _AGAIN_SECONDS
+                # Out of memory or of open files, for one: what passes must not leave this place empty for good.
+                except Exception as fault:  # noqa: BLE001
+                    _log.error("worker.failed", why=str(fault))
+                    pause = min(2 * pause, _LONGEST_AGAIN_SECONDS)
 
     async def _end(self) -> None:
         self._closing = True
-        for task in self._keeping:
-            task.cancel()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await asyncio.gather(*(_ended(worker) for worker in self._workers))
 
 
@@ -305,18 +330,42 @@ def settle() -> None:
 
 
 def free_port(host: str, port: int) -> int:
-    """Return a port that nobody listens on; the server itself would quietly share one with another process."""
+    """Return a port that nobody listens on or holds. Raises CommandError where there is none."""
+    with held_port(host, port) as free:
+        return free
+
+
+@contextmanager
+def held_port(host: str, port: int) -> Iterator[int]:
+    """Hold a port that nobody else listens on or holds, for servers of our own to share, and yield it.
+
+    They would quietly share it with another process too. Raises CommandError where it is taken.
+    """
+    with socket.socket(_address(host, port)[0], socket.SOCK_STREAM) as held:
+        try:
+            # Past connections of an earlier server are no obstacle; from then on only who shares ports on purpose may come.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(_address(host, port)[1])
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        except (OSError, OverflowError) as error:
+            raise _no_listening(host, port, error) from None
+        yield held.getsockname()[1]
+
+
+def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return probe.getsockname()[1]
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CommandError(
-            f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)"
-        ) from None
+        raise _no_listening(host, port, error) from None
+    return family, address
+
+
+def _no_listening(host: str, port: int, error: OSError | OverflowError) -> CommandError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return CommandError(
+        f"cannot listen at {host}:{port}: {reason}; choose another with --host and --port (0 takes a free one)"
+    )
 
 
 def url(host: str, port: int) -> str:

@@ -150,17 +150,17 @@ def _followed(given: Iterable[str], file: Path | None) -> list[Vkey]:
 
 
 async def _serve(witness: Witness, followed: list[Vkey], host: str, port: int) -> None:
-    from service.commands.serving import answering, first, free_port, stopped_by, url
+    from service.commands.serving import answering, first, held_port, stopped_by, url
 
     stop = stopped_by(signal.SIGTERM, signal.SIGINT)
-    port = free_port(host, port)
-    async with answering(application(witness), host, port) as ended:
-        for key in followed:
-            click.echo(f"Following {key}")
-        click.echo(f"Cosigning as {witness.vkey}")
-        click.echo(f"Set MANDATE_WITNESSES of the service to: {url(host, port)} {witness.vkey}")
-        sys.stdout.flush()
-        await first(stop.wait(), ended)
+    with held_port(host, port) as held:
+        async with answering(application(witness), host, held) as ended:
+            for key in followed:
+                click.echo(f"Following {key}")
+            click.echo(f"Cosigning as {witness.vkey}")
+            click.echo(f"Set MANDATE_WITNESSES of the service to: {url(host, held)} {witness.vkey}")
+            sys.stdout.flush()
+            await first(stop.wait(), ended)
 
 
 def application(witness: Witness) -> Any:

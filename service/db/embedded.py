@@ -35,7 +35,8 @@ START_SECONDS = 60
 STOP_SECONDS = 4
 
 _ACCOUNT = "pgserver"
-_SOCKET = ".s.PGSQL.5432"
+_PORT = 5432
+_SOCKET = f".s.PGSQL.{_PORT}"
 _INTERRUPTS = (signal.SIGTERM, signal.SIGINT)
 _LONGEST_SOCKET = 100
 _PARAMETERS = {
@@ -125,7 +126,11 @@ class Embedded:
 
     def address(self, role: str, database: str = DATABASE) -> str:
         """Return the address of a database of this server for a role."""
-        return f"postgresql://{role}@/{quote(database)}?host={quote(str(self._socket_folder))}"
+        # All of it is named: what it does not say, drivers take from the caller's PGPORT and PGSSLMODE.
+        return (
+            f"postgresql://{role}@/{quote(database)}?host={quote(str(self._socket_folder))}&port={_PORT}"
+            "&sslmode=disable"
+        )
 
     def close(self) -> None:
         """Leave; the last one to leave stops the server. Leaving twice does nothing."""

@@ -44,16 +44,23 @@ def digests(folder: Path | None = None) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in migration_files(folder)}
 
 
-def migrate(owner_dsn: str, *, folder: Path | None = None, say: Callable[[str], None] | None = print) -> None:
+def migrate(
+    owner_dsn: str,
+    *,
+    folder: Path | None = None,
+    say: Callable[[str], None] | None = print,
+    embedded: bool = False,
+) -> None:
     """Apply what has not been applied; several processes may try at once, one does it and the others wait.
 
     `owner_dsn` must reach PostgreSQL directly: behind a pooler in transaction mode the lock would not hold.
-    `say` gets one line per file. Raises MigrationError with PostgreSQL's own words.
+    `say` gets one line per file. `embedded`: the address says all, and PG… variables are of another database. Raises MigrationError with PostgreSQL's own words.
     """
     command = [_dbmate(), "--no-dump-schema", "--migration-lock", "--env-file", os.devnull]
+    given = {name: value for name, value in os.environ.items() if not (embedded and name.startswith("PG"))}
     done = subprocess.run(  # noqa: S603  our own binary; the address travels in the environment, not in ps
         [*command, "--migrations-dir", str(folder or shipped("migrations")), "migrate"],
-        env={**os.environ, "DATABASE_URL": _go_address(owner_dsn)},
+        env={**given, "DATABASE_URL": _go_address(owner_dsn)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -113,7 +113,7 @@ def _served(folder: Path, staff: Sequence[Founder], say: Callable[[str], None]) 
     say("PostgreSQL starts")
     with Embedded.start(folder) as embedded:
         say("migrations")
-        migrate(embedded.owner_dsn, say=None)
+        migrate(embedded.owner_dsn, say=None, embedded=True)
         say("edition, staff and keys")
         tokens = {key.key_id: key.token for key in asyncio.run(_found(embedded, folder, staff))}
         clock.write_text("2026-11-02T06:00:00.000Z", encoding="ascii")
