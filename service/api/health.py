@@ -65,8 +65,10 @@ async def _missing(state: State) -> Literal["", "schema", "read_only", "writer"]
     if await schema_state(state.db) != "equal":
         return "schema"
     async with state.db.read() as reader:
+        # Not what this transaction may do: behind a pooler it is one for reading.
         writable = await reader.fetchval(
-            "SELECT NOT current_setting('transaction_read_only')::boolean AND has_table_privilege('record', 'INSERT')"
+            "SELECT NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::boolean"
+            " AND has_table_privilege('record', 'INSERT')"
         )
     if not writable:
         return "read_only"

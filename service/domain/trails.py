@@ -10,6 +10,7 @@ import msgspec
 
 from service.action import Action, Change, Id, Need, Situation, Stand, Subject
 from service.caller import Caller, Relation
+from service.clock import InstantText
 from service.db import queries
 from service.domain import staff
 from service.domain.keys import ApiKey, contains
@@ -69,9 +70,9 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     outcome: Literal["done", "refused", "proposed"] | None = None
     reason: str | None = None
     rule: str | None = None
-    from_at: str | None = None
-    to_at: str | None = None
-    at: str | None = None
+    from_at: InstantText | None = None
+    to_at: InstantText | None = None
+    at: InstantText | None = None
     page: Literal["next"] | None = None
 
 
