@@ -92,11 +92,10 @@ def test_what_cannot_be_written_is_one_line(where: str, args: tuple[str, ...], c
     assert done.stderr.startswith("mandate: /proc/none" if "openapi" in args else "mandate: cannot write")
 
 
-@pytest.mark.parametrize("output", ["csv", "json", "table"])
-def test_a_list_that_cannot_be_written_is_one_line(output: str, tmp_path: Path) -> None:
+def test_a_list_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """Whatever the list looks like, and whether its writer waits for the end to write or not."""
     assert mandate("found", *STAFF, MANDATE_DATA=str(tmp_path)).returncode == 0
-    for where in (FULL, CLOSED):
+    for where, output in ((FULL, "csv"), (CLOSED, "json"), (FULL, "table")):
         done = mandate_to(where, "webhooks", "list", "--output", output, MANDATE_DATA=str(tmp_path))
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert done.stderr.startswith("mandate: cannot write")
