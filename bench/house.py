@@ -26,7 +26,7 @@ STAFF = [Founder("co", ["compliance"]), Founder("ap", ["approver"]), Founder("cl
 
 
 def interpreter() -> str:
-    """Which Python this is, and how quick: builds of one version differ by half, and most of an act's time is spent there."""
+    """Which Python this is, and how quick: builds of one version differ by half, and half of an act's CPU time is the interpreter's."""
     seconds = min(timeit.repeat("{n: str(n) for n in (1, 2, 3)}", number=100_000, repeat=5))
     return f"{platform.python_implementation()} {platform.python_version()}, a dict of three in {seconds * 1e4:.0f} ns"
 
