@@ -36,28 +36,6 @@ class Granted(msgspec.Struct, frozen=True):
     record_id: str
 
 
-class ApprovalView(msgspec.Struct, frozen=True, kw_only=True):
-    """A proposed act as staff see it. `asked` is the act itself while it is open, and null afterwards and in lists."""
-
-    approval_id: str
-    action: str
-    target: dict[str, str]
-    state: Literal["open", "granted", "refused", "lapsed"]
-    proposed_by: ProposedBy
-    parties: list[str]
-    persons_needed: int
-    granted_by: list[Granted]
-    digest: str
-    asked: dict[str, Any] | None
-    jurisdiction: str
-    tier: int | None
-    created_at: InstantText
-    expires_at: InstantText
-    ended_at: InstantText | None
-    ended_record: str | None
-    version: int
-
-
 class ApprovalOutline(msgspec.Struct, frozen=True, kw_only=True):
     """A proposed act as whoever proposed it sees it: whether it still waits, until when, and how it ended."""
 
@@ -72,6 +50,19 @@ class ApprovalOutline(msgspec.Struct, frozen=True, kw_only=True):
     ended_record: str | None
 
 
+class ApprovalView(ApprovalOutline, frozen=True, kw_only=True):
+    """A proposed act as staff see it. `asked` is the act itself while it is open, and null afterwards and in lists."""
+
+    proposed_by: ProposedBy
+    parties: list[str]
+    granted_by: list[Granted]
+    digest: str
+    asked: dict[str, Any] | None
+    jurisdiction: str
+    tier: int | None
+    version: int
+
+
 class ApprovalPage(msgspec.Struct, frozen=True):
     """Approvals the key opens, the first proposed first; `next` is the cursor of the page that follows, null on the last."""
 
@@ -83,22 +74,14 @@ def view(approval: Approval, *, whole: bool) -> ApprovalView:
     """What staff see of an approval; `whole` shows the act itself, whose digest they agree to."""
     by = approval.proposer
     return ApprovalView(
-        approval_id=approval.approval_id,
-        action=approval.action,
-        target={"type": approval.target_type, "id": approval.target_id},
-        state=approval.state,
+        **msgspec.structs.asdict(outline(approval)),
         proposed_by=ProposedBy(by.kind, by.key_id, by.person_id, by.staff_id),
         parties=approval.parties,
-        persons_needed=approval.persons_needed,
         granted_by=[Granted(one.human, one.standing, one.record) for one in approval.granted_by],
         digest=approval.digest,
         asked=_asked(approval) if whole and approval.body is not None else None,
         jurisdiction=approval.jurisdiction,
         tier=approval.tier,
-        created_at=instant_text(approval.created_at),
-        expires_at=instant_text(approval.expires_at),
-        ended_at=text_of(approval.ended_at),
-        ended_record=approval.ended_record,
         version=approval.version,
     )
 

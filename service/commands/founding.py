@@ -46,7 +46,10 @@ async def found_by_default(door: Door, db: Db) -> list[FreshKey]:
 
 
 def hand_over(fresh: Sequence[FreshKey], staff: Sequence[Founder], data: Path, output: str = "table") -> None:
-    """Print fresh keys. Where that fails they go to a new file in the data folder, which the CommandError raised names."""
+    """Print fresh keys. Where that fails they go to a new file in the data folder, which the CommandError raised names.
+
+    Raises OSError where that cannot be written either: the keys are lost then.
+    """
     try:
         _print_keys(fresh, staff, output)
         sys.stdout.flush()
@@ -57,28 +60,19 @@ def hand_over(fresh: Sequence[FreshKey], staff: Sequence[Founder], data: Path, o
             _print_keys(fresh, staff, output)
         why = error.strerror if isinstance(error, OSError) else "nobody reads it"
         raise CommandError(
-            f"standard output cannot be written ({why}); the first keys are {_kept(text.getvalue(), data)}"
+            f"standard output cannot be written ({why}); the first keys are in {_kept(text.getvalue(), data)}"
         ) from None
 
 
-def _kept(text: str, data: Path) -> str:
-    """Write fresh keys to a new file for its owner alone, or else to standard error; return where they are."""
+def _kept(text: str, data: Path) -> Path:
+    """Write fresh keys to a new file for its owner alone; return which. Raises OSError. Never to a log: a key is a secret."""
     folder = data.expanduser().resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
-            file = folder / ("first-keys" if number == 1 else f"first-keys-{number}")
-            try:
-                descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                continue
-            with os.fdopen(descriptor, "w", encoding="utf-8") as kept:
-                kept.write(text)
-            return f"in {file}"
-    except OSError:
-        # The keys are nowhere else: where neither can be written, whoever reads this must have them.
-        click.echo(text, err=True, nl=False)
-    return "above"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (folder / ("first-keys" if number == 1 else f"first-keys-{number}") for number in count(1))
+    file = next(one for one in names if not one.exists())
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as kept:
+        kept.write(text)
+    return file
 
 
 def _print_keys(fresh: Sequence[FreshKey], staff: Sequence[Founder], output: str) -> None:
