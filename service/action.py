@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -278,7 +279,11 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def action_name(action: Action | type[Action]) -> str:
     """`noun.verb`: the one name of the action in policy, record, API and test."""
-    kind = action if isinstance(action, type) else type(action)
+    return _name_of(action if isinstance(action, type) else type(action))
+
+
+@cache
+def _name_of(kind: type[Action]) -> str:
     return str(kind.__struct_config__.tag)
 
 

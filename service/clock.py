@@ -85,6 +85,7 @@ def parse_instant(text: str) -> datetime:
     return truncated(datetime.fromisoformat(text.upper()))
 
 
+@lru_cache(maxsize=4_096)
 def to_us(at: datetime) -> int:
     """Return microseconds since 1970-01-01T00:00:00Z; always a multiple of 1,000 for instants of this house."""
     return (at - _EPOCH) // timedelta(microseconds=1)

@@ -205,7 +205,6 @@ def _entry(outcome: Outcome, answer: Answer, named: Collection[Subject]) -> Entr
         out=answer.outcome,
         by_kind=by_kind,
         by_standing=_capacity(caller, target, standing),
-        by=by,
         rule=rule,
         why=reason if reason in here.policy.reasons else None,
         basis=list(
@@ -237,7 +236,6 @@ def _followed(outcome: Outcome, cause: Entry) -> list[Entry]:
             out="done",
             by_kind="system",
             by_standing="system.sweep",
-            by=None,
             rule=one.rule,
             why=None,
             basis=one.basis,

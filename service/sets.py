@@ -14,7 +14,7 @@ from msgspec import convert
 
 from service.action import Action, Change, Situation, Stand, Subject, action_name
 from service.caller import Caller, Standing
-from service.clock import Clock, instant_text
+from service.clock import Clock, instant_text, to_us
 from service.db import Reader, Tx, queries
 from service.decide import judge
 from service.domain import approvals
@@ -174,7 +174,7 @@ class Sets:
         here = Situation(
             caller=asked.caller,
             at=at,
-            record_id=uuid7(int(at.timestamp() * 1_000_000)),
+            record_id=uuid7(to_us(at)),
             policy=policy,
             facts=facts,
         )

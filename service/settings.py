@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one."""
     workers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
-    """Processes that answer requests; 0: one for each core. With 1, the process that keeps time and the log answers too."""
+    """Processes that answer requests; 0: one for each core, which stays on it. With 1, the process that keeps time and the log answers too."""
     pool_size: Annotated[int, msgspec.Meta(ge=1, le=200)] = 8
     """Connections of one process to the database, all opened at start."""
     statement_cache: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 256

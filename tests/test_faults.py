@@ -163,6 +163,7 @@ async def test_a_worker_that_is_killed_is_replaced(
     process, url = await asyncio.to_thread(serving, dsn, tmp_path, MANDATE_WORKERS="2")
     workers = psutil.Process(process.pid).children()
     assert len(workers) == 2
+    assert [one.cpu_affinity() for one in workers] == [psutil.Process().cpu_affinity()] * 2
     workers[0].kill()
     for _ in range(100):
         await asyncio.sleep(0.1)
@@ -181,6 +182,34 @@ async def test_a_worker_that_is_killed_is_replaced(
     process.terminate()
     assert process.wait(15) == 0
     assert not any(one.is_running() for one in now)
+
+
+@pytest.mark.slow
+async def test_each_core_has_a_worker_that_stays_on_it(
+    arranged: tuple[str, str, dict[str, str]], tmp_path: Path
+) -> None:
+    """Unless a number is asked for, there is one for each core, also where one was replaced."""
+    cores = psutil.Process().cpu_affinity()
+    if len(cores) == 1:
+        pytest.skip("on one core one process answers")
+    dsn, _, _ = arranged
+    process, _ = await asyncio.to_thread(serving, dsn, tmp_path)
+    main = psutil.Process(process.pid)
+    assert main.cpu_affinity() == cores
+    workers = main.children()
+    assert sorted(one.cpu_affinity() for one in workers) == [[core] for core in cores]
+    workers[0].kill()
+    now: list[list[int]] = []
+    for _ in range(200):
+        await asyncio.sleep(0.1)
+        # The one that was killed may still be listed.
+        with suppress(psutil.Error):
+            now = sorted(one.cpu_affinity() for one in main.children() if one != workers[0])
+        if len(now) == len(cores) and all(len(one) == 1 for one in now):
+            break
+    assert now == [[core] for core in cores]
+    process.terminate()
+    assert process.wait(15) == 0
 
 
 @pytest.mark.slow

@@ -43,9 +43,9 @@ _log = structlog.get_logger("mandate.serve")
 
 def serve_until_stopped(settings: Settings, *, own: bool) -> None:
     """Serve until SIGTERM or SIGINT. `own`: the database is the embedded one, where a house is founded at need."""
-    workers = settings.workers or cores()
+    workers: list[int | None] = [None] * settings.workers if settings.workers else [*cores()]
     with tempfile.TemporaryDirectory(prefix="mandate-metrics-") as metrics:
-        if workers > 1:
+        if len(workers) > 1:
             # Read where the metrics' package is imported, here and in the workers: they count into files of this folder.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
         _run(_serve(settings, workers, own=own))
@@ -62,13 +62,11 @@ def settings_line() -> bytes:
         return told.readline()
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return (
-        len(psutil.Process().cpu_affinity())
-        if hasattr(psutil.Process, "cpu_affinity")
-        else os.cpu_count() or 1
-    )
+def cores() -> Sequence[int | None]:
+    """The cores that this process may use, each None where the system does not say which they are."""
+    if hasattr(psutil.Process, "cpu_affinity"):
+        return psutil.Process().cpu_affinity()
+    return [None] * (os.cpu_count() or 1)
 
 
 def _run(working: Any) -> None:
@@ -78,13 +76,14 @@ def _run(working: Any) -> None:
         runner.run(working)
 
 
-async def _serve(settings: Settings, workers: int, *, own: bool) -> None:
+async def _serve(settings: Settings, workers: Sequence[int | None], *, own: bool) -> None:
+    """`workers`: the core of each, None where the system may choose one at any time."""
     stop = stopped_by(signal.SIGTERM, signal.SIGINT)
     async with AsyncExitStack() as stack:
         port = stack.enter_context(held_port(settings.host, settings.port))
         settings = msgspec.structs.replace(settings, port=port)
         team = None
-        if workers > 1:
+        if len(workers) > 1:
             # Started first: they import while this process opens its database.
             team = await stack.enter_async_context(_Team.started(settings, workers))
         from service.app import create_app
@@ -203,17 +202,18 @@ def _listening(host: str, port: int) -> socket.socket:
 class _Team:
     """The workers of one `mandate serve`."""
 
-    def __init__(self, settings: Settings, workers: Sequence[Process]) -> None:
+    def __init__(self, settings: Settings, cores: Sequence[int | None], workers: Sequence[Process]) -> None:
         self._settings = settings
+        self._cores = cores
         self._workers = list(workers)
         self._keeping: asyncio.Task[None] | None = None
         self._closing = False
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, settings: Settings, number: int) -> AsyncIterator[_Team]:
-        """Start so many workers; they wait for `answering`. All have ended afterwards."""
-        team = cls(settings, [await _started(settings) for _ in range(number)])
+    async def started(cls, settings: Settings, cores: Sequence[int | None]) -> AsyncIterator[_Team]:
+        """Start a worker on each of these cores; they wait for `answering`. All have ended afterwards."""
+        team = cls(settings, cores, [await _started(settings, core) for core in cores])
         try:
             yield team
         finally:
@@ -249,7 +249,7 @@ class _Team:
                 await asyncio.sleep(pause)
                 try:
                     mark_process_dead(worker.pid)
-                    self._workers[place] = await _started(self._settings)
+                    self._workers[place] = await _started(self._settings, self._cores[place])
                     await _until_ready(self._workers[place])
                     pause = _AGAIN_SECONDS
                 # Out of memory or of open files, for one: what passes must not leave this place empty for good.
@@ -265,8 +265,11 @@ class _Team:
         await asyncio.gather(*(_ended(worker) for worker in self._workers))
 
 
-async def _started(settings: Settings) -> Process:
-    """Start a worker, which reads its settings and imports the house."""
+async def _started(settings: Settings, core: int | None) -> Process:
+    """Start a worker, which reads its settings and imports the house; it stays on `core`, None: on any.
+
+    One that moves shares a core with another time and again while a core does nothing.
+    """
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "work", "requests"),
         stdin=asyncio.subprocess.PIPE,
@@ -274,6 +277,10 @@ async def _started(settings: Settings) -> Process:
         # Ctrl-C is for the process that started them.
         start_new_session=True,
     )
+    if core is not None:
+        # Taken from us since, or the process has ended: then it runs where it may.
+        with suppress(psutil.Error, OSError, ValueError):
+            psutil.Process(worker.pid).cpu_affinity([core])
     _tell(worker, settings.to_json() + b"\n")
     return worker
 

@@ -30,7 +30,7 @@ _UNNAMED = frozenset({"actor", "jurisdiction"})
 class Entry(msgspec.Struct, kw_only=True):
     """One record to be: the parts of format section 4 with plain subjects, and the first answer to be kept with it.
 
-    `told`: the subjects whose tags may not have been told yet (`subject_name`).
+    `subjects`: by role; who acted is the `actor`. `told`: the subjects whose tags may not have been told yet (`subject_name`).
     """
 
     record_id: str
@@ -38,7 +38,6 @@ class Entry(msgspec.Struct, kw_only=True):
     out: str
     by_kind: str
     by_standing: str | None
-    by: Subject | None
     rule: str | None
     why: str | None
     basis: Sequence[str]
@@ -93,7 +92,7 @@ def write(
         out=entry.out,
         by_kind=entry.by_kind,
         by_standing=entry.by_standing,
-        by_tag=None if entry.by is None else keys.tag(entry.by.type, entry.by.id),
+        by_tag=tags.get("actor"),
         rule=entry.rule,
         policy=edition,
         why=entry.why,
