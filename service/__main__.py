@@ -1,6 +1,5 @@
 """The `mandate` command. Each subcommand imports what it needs when it runs, so that --help is quick."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from service.commands import (
     Whole,
     one_line_errors,
     settings_with_database,
+    unwind_when_told,
 )
 from service.settings import Settings, SettingsError
 from service.trail.record import SUBJECT_TYPES
@@ -57,8 +57,8 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
     The embedded database is migrated on the way, and in a new one a first staff is appointed whose keys are printed
     once; any other must already have this program's schema and be founded (`mandate found`).
     """
-    # Until the server listens to it, SIGTERM unwinds like Ctrl-C, so that the embedded database is left properly.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Until the server listens to them: so the embedded database is left properly.
+    unwind_when_told()
     with one_line_errors(), settings_with_database(config, new=True) as found:
         from msgspec.structs import replace
 
@@ -148,7 +148,7 @@ def examples() -> None:
     Takes half a minute: the story of `demo`, and beside it what that does not ask, against a house of its own. Exits with 1,
     and keeps what was there, where something was not as expected.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    unwind_when_told()
     with one_line_errors():
         from service.api.documentation import document
         from service.api.examples import ANSWERS
@@ -359,7 +359,7 @@ def demo(*, keep: bool) -> None:
     Everything runs on this machine, in a new folder that is removed at the end. Exits 0 only if all that was expected
     was seen.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    unwind_when_told()
     with one_line_errors():
         from service.demo.play import DemoError, run
 

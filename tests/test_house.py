@@ -422,6 +422,14 @@ async def test_not_ready_on_any_other_schema(database: Database, change, state, 
     assert raised.group_contains(MigrationError, match="schema")
 
 
+async def test_no_role_serves_that_may_change_what_is_on_record(database: Database, tmp_path):
+    """S002: the service can add records and nothing else; by the address of the owner of the tables it says so and ends."""
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with House.open(database.owner_dsn, tmp_path):
+            pass
+    assert raised.group_contains(MigrationError, match="may change records.*mandate_service")
+
+
 async def test_not_ready_where_no_act_can_be_recorded(database: Database, tmp_path, monkeypatch):
     """A standby, a role without its rights and a process whose door is shut are sent no work."""
     async with House.open(database.service_dsn, tmp_path) as house:
@@ -511,8 +519,8 @@ def gone(pid_file):
 
 
 def test_serve_starts_its_database_and_stops_in_time(tmp_path):
-    """One command serves; SIGTERM and Ctrl-C end it within five seconds, even with guests, and its database with it."""
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    """One command serves; SIGTERM, Ctrl-C and a closed terminal end it within five seconds, even with guests, and its database with it."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         process, url = serving(tmp_path / "data")
         with httpx.Client(base_url=url) as guest:
             assert guest.get("/health/ready").status_code == 200

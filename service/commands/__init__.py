@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,17 @@ LISTS = click.option(
     show_default=True,
     help="How to print.",
 )
+
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a command in good order: a supervisor, Ctrl-C, a terminal that is closed."""
+
+
+def unwind_when_told() -> None:
+    """Let each of `STOPPING` unwind as Ctrl-C does; who was started to outlive his terminal (`nohup`) does so."""
+    for one in STOPPING:
+        if one is not signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, signal.default_int_handler)
 
 
 class CommandError(Exception):

@@ -22,7 +22,7 @@ import psutil
 import rich_click as click
 import structlog
 
-from service.commands import CommandError, mute
+from service.commands import STOPPING, CommandError, mute
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _log = structlog.get_logger("mandate.serve")
 
 
 def serve_until_stopped(settings: Settings, *, own: bool) -> None:
-    """Serve until SIGTERM or SIGINT. `own`: the database is the embedded one, where a house is founded at need."""
+    """Serve until one of `STOPPING` comes. `own`: the database is the embedded one, where a house is founded at need."""
     workers: list[int | None] = [None] * settings.workers if settings.workers else [*cores()]
     with tempfile.TemporaryDirectory(prefix="mandate-metrics-") as metrics:
         if len(workers) > 1:
@@ -78,7 +78,7 @@ def _run(working: Any) -> None:
 
 async def _serve(settings: Settings, workers: Sequence[int | None], *, own: bool) -> None:
     """`workers`: the core of each, None where the system may choose one at any time."""
-    stop = stopped_by(signal.SIGTERM, signal.SIGINT)
+    stop = stopped_by(*STOPPING)
     async with AsyncExitStack() as stack:
         port = stack.enter_context(held_port(settings.host, settings.port))
         settings = msgspec.structs.replace(settings, port=port)
@@ -313,9 +313,11 @@ async def _ended(worker: Process) -> None:
 
 
 def stopped_by(*signals: signal.Signals) -> asyncio.Event:
-    """An event that these signals set."""
+    """An event that these signals set; a SIGHUP that is ignored stays so."""
     stop = asyncio.Event()
     for one in signals:
+        if one is signal.SIGHUP and signal.getsignal(one) is signal.SIG_IGN:
+            continue
         asyncio.get_running_loop().add_signal_handler(one, stop.set)
     return stop
 

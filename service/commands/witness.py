@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from typing import Any
 import rich_click as click
 import structlog
 
-from service.commands import OUTPUT, CommandError, one_line_errors, shown
+from service.commands import OUTPUT, STOPPING, CommandError, one_line_errors, shown, unwind_when_told
 from service.trail.extension import MOST_BYTES, Extension
 from service.trail.note import ED25519, Note, NoteError, Vkey
 from service.trail.witness import KEEP_BOTH, Answer, Witness
@@ -81,7 +80,7 @@ def serve(
         log.set_up("info")
         followed = _followed(log_keys, logs)
         witness = Witness.open(folder, name, followed, time.time)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        unwind_when_told()
         asyncio.run(_serve(witness, followed, host, port))
 
 
@@ -152,7 +151,7 @@ def _followed(given: Iterable[str], file: Path | None) -> list[Vkey]:
 async def _serve(witness: Witness, followed: list[Vkey], host: str, port: int) -> None:
     from service.commands.serving import answering, first, held_port, stopped_by, url
 
-    stop = stopped_by(signal.SIGTERM, signal.SIGINT)
+    stop = stopped_by(*STOPPING)
     with held_port(host, port) as held:
         async with answering(application(witness), host, held) as ended:
             for key in followed:

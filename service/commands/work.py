@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import rich_click as click
 
 from service import log
-from service.commands import CONFIG, CommandError, one_line_errors, settings_with_database
+from service.commands import CONFIG, STOPPING, CommandError, one_line_errors, settings_with_database
 from service.settings import Settings
 
 _METRICS_PORT = click.option(
@@ -96,9 +95,9 @@ def _measured(watch: Any, port: int | None) -> Iterator[None]:
 
 async def _until_stopped(working: Coroutine[None, None, None]) -> None:
     """Run until a signal, then let the work end as it does when cancelled."""
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    from service.commands.serving import stopped_by
+
+    stop = stopped_by(*STOPPING)
     task, stopping = asyncio.ensure_future(working), asyncio.create_task(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

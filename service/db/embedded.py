@@ -37,7 +37,7 @@ STOP_SECONDS = 4
 _ACCOUNT = "pgserver"
 _PORT = 5432
 _SOCKET = f".s.PGSQL.{_PORT}"
-_INTERRUPTS = (signal.SIGTERM, signal.SIGINT)
+_INTERRUPTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LONGEST_SOCKET = 100
 _PARAMETERS = {
     "listen_addresses": "",
@@ -337,7 +337,7 @@ def _run(user: str | None, program: str, *args: object) -> "subprocess.Completed
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold SIGTERM and Ctrl-C back until the program has ended: cut off, it would leave what it started behind it."""
+    """Hold back what would end us until the program has ended: cut off, it would leave what it started behind it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

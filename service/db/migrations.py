@@ -25,6 +25,12 @@ REFUSALS: dict[SchemaState, str] = {
 """Why the service does not serve on anything but an equal schema, and what to do."""
 
 
+_TOO_MIGHTY = (
+    "this address is of a role that may change records, as the owner of the tables or a superuser may: give `dsn` the address "
+    "of the service's own role (mandate_service) and `migration_dsn` the owner's"
+)
+
+
 class MigrationError(Exception):
     """A migration did not run; nothing of the failed file has been applied."""
 
@@ -118,7 +124,12 @@ def _near(host: str | None, query: dict[str, str]) -> bool:
 
 
 async def require_schema(db: Db) -> None:
-    """Refuse, with MigrationError saying what to do, to go on with a schema that is not this program's own."""
+    """Refuse, with MigrationError saying what to do, to go on with a schema that is not this program's own, or as a role that
+    may change what is on record.
+    """
     state = await schema_state(db)
     if state != "equal":
         raise MigrationError(REFUSALS[state])
+    async with db.read() as reader:
+        if await reader.fetchval("SELECT has_table_privilege('record', 'UPDATE, DELETE')"):
+            raise MigrationError(_TOO_MIGHTY)
