@@ -20,6 +20,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from service.action import Action
+from service.api.effects import effects
 from service.app import create_app, given
 from service.caller import Caller
 from service.clock import SetClock
@@ -66,6 +67,15 @@ class Founded(msgspec.Struct, frozen=True):
     name: str
     data: Path
     tokens: dict[str, str]
+
+
+def _known(kind: str, payload: Any) -> bool:
+    """Whether backends are told of such an effect beforehand, member by member."""
+    told = effects().get(kind)
+    try:
+        return told is not None and msgspec.to_builtins(msgspec.convert(payload, told)) == payload
+    except msgspec.ValidationError:
+        return False
 
 
 def plain_logs() -> None:
@@ -212,6 +222,10 @@ class House:
         """Look through the whole database for what does not fit, independently of who wrote it; see reconciling.py."""
         async with self.db.read(snapshot=True) as reader:
             found = await reconciling.faults(reader, self.app.state["keys"])
+            told = await reader.fetch("SELECT DISTINCT kind, payload FROM outbox JOIN record USING (rid)")
+        found += [
+            f"the effect {kind} is not as documented: {said}" for kind, said in told if not _known(kind, said)
+        ]
         assert not found, "\n".join(found)
 
     async def rebuild(self) -> None:

@@ -212,7 +212,7 @@ def test_every_instant_is_described_as_one(described: dict[str, Any]) -> None:
     ]
     assert plain == []
     text = {"type": "string", "format": "date-time"}
-    for schema in ("Receipt", "ChangeItem", "GroupView"):
+    for schema in ("Receipt", "effect.group.muted", "GroupView"):
         name = "created_at" if schema == "GroupView" else "at"
         assert described["components"]["schemas"][schema]["properties"][name] == text
 

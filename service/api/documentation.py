@@ -18,8 +18,9 @@ from litestar.openapi.spec import Operation, Server
 
 from service.action import Action, Receipt, action_name
 from service.api import examples
+from service.api.effects import effects
 from service.api.reading import MOST, USUAL
-from service.api.schemas import acts, bodies, joined, named, opened, schemas_of, used
+from service.api.schemas import acts, bodies, joined, named, opened, schemas_of, told, used
 from service.errors import Code, Problem
 
 API_VERSION = "2.0.0"
@@ -184,6 +185,7 @@ def document(app: Litestar) -> dict[str, Any]:
                 )
                 refused.update(_complete(path[method], said))
                 tags.update(path[method]["tags"])
+    schemas.update(told(schemas["ChangeItem"], effects(), schemas))
     found["components"] |= _shared(refused)
     found["paths"] = dict(sorted(found["paths"].items()))
     found["components"]["schemas"] = dict(sorted(used(found, schemas).items()))

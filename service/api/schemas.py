@@ -95,6 +95,38 @@ def acts(name: str, kinds: Iterable[type[Action]], schemas: dict[str, Any]) -> d
     }
 
 
+def told(
+    item: dict[str, Any], kinds: Mapping[str, type[msgspec.Struct]], schemas: dict[str, Any]
+) -> dict[str, Any]:
+    """The component of one effect, whose schema but for what it says is `item`, and one component more for each kind.
+
+    Any other kind is an effect too: one that a later version adds must not end a reader.
+    """
+    payloads = joined(dict.fromkeys(kinds.values()), "Told", schemas)
+    found: dict[str, Any] = {}
+    for kind, payload in kinds.items():
+        said = {name: one for name, one in payloads[payload].items() if name not in {"title", "description"}}
+        found[f"effect.{kind}"] = item | {
+            "title": f"effect.{kind}",
+            "description": payloads[payload]["description"],
+            "properties": item["properties"] | {"kind": {"type": "string", "enum": [kind]}, "payload": said},
+        }
+    other = item["properties"] | {"payload": {"type": "object"}}
+    later = "effect.other"
+    found[later] = item | {
+        "title": later,
+        "description": "Of a kind that this version does not know: pass over it.",
+        "properties": other,
+    }
+    return found | {
+        item["title"]: {
+            "title": item["title"],
+            "description": item["description"],
+            "anyOf": [named(one) for one in found],
+        }
+    }
+
+
 def opened(part: Any) -> Any:
     """Say of each object of which nothing is said that it may hold anything: some tools take it for an empty one."""
     if isinstance(part, list):

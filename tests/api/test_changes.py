@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from service.api.effects import effects
 from service.outbox import Outbox
 from tests.conftest import Database
 from tests.kit import House
@@ -42,6 +44,17 @@ async def settled(house: House, outbox: Outbox | None = None) -> None:
     async with asyncio.timeout(20):
         while await reader.settled() < newest:  # noqa: ASYNC110  what is waited for is PostgreSQL's
             await asyncio.sleep(0.01)
+
+
+def test_each_effect_that_is_documented_is_made_somewhere() -> None:
+    """What is told and not documented fails each test that tells it; see `House.reconcile`."""
+    sources = "".join(
+        path.read_text() for path in (Path(__file__).parents[2] / "service/domain").rglob("*.py")
+    )
+    made = {kind for kind in effects() if f'"{kind}"' in sources}
+    composed = {"approval.", "credential.", "group.admin_", "measure."}
+    assert all(f'f"{one}{{' in sources for one in composed)
+    assert {kind for kind in effects() if not kind.startswith(tuple(composed))} <= made
 
 
 async def test_pages_give_each_effect_once_and_in_order(group: House) -> None:
