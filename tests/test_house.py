@@ -423,7 +423,7 @@ async def test_not_ready_on_any_other_schema(database: Database, change, state, 
 
 
 async def test_no_role_serves_that_may_change_what_is_on_record(database: Database, tmp_path):
-    """S002: the service can add records and nothing else; by the address of the owner of the tables it says so and ends."""
+    """The service can add records and nothing else; by the address of the owner of the tables it says so and ends."""
     with pytest.raises(BaseExceptionGroup) as raised:
         async with House.open(database.owner_dsn, tmp_path):
             pass
