@@ -263,7 +263,7 @@ class PersonClosed(Payload, frozen=True, kw_only=True):
 
 
 class OperatorCapRaised(Payload, frozen=True, kw_only=True):
-    """The operator may have so many accounts until then (S097)."""
+    """The operator may have so many accounts until then (S090)."""
 
     kinds = ("operator.cap_raised",)
     operator_id: str
@@ -311,7 +311,7 @@ class CredentialChanged(Payload, frozen=True, kw_only=True):
 
 
 class NoticeSent(Payload, frozen=True, kw_only=True):
-    """Deliver the notice to the person, and say when he was informed (`notice.mark_informed`)."""
+    """Deliver the notice to the person: his time to object runs from when he is informed, `window_months` calendar months."""
 
     kinds = ("notice.sent",)
     notice_id: str

@@ -32,7 +32,7 @@ _TOO_MIGHTY = (
 
 
 class MigrationError(Exception):
-    """A migration did not run; nothing of the failed file has been applied."""
+    """A migration did not run; nothing of the failed file has been applied. Or what `require_schema` refuses to go on with."""
 
 
 def expected_version(folder: Path | None = None) -> str:
